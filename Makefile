@@ -1,0 +1,60 @@
+# One set of build flags everywhere: other flags would split the build cache.
+export GOFLAGS := -buildvcs=false
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+LINT_VERSION := v2.15.0
+BIN := bin/atoll
+
+# Packages whose tests drive whole processes: built without the race detector.
+E2E := ./test/e2e/...
+
+.PHONY: help run build test test-unit test-e2e test-long vet lint bench fuzz ui generate clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: build ## build and start the demo: an island, a sample shop, an alert every few minutes
+	$(BIN) demo
+
+build: ## build bin/atoll
+	CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/atoll
+
+test: vet test-unit test-e2e ## everything that must pass before a change lands
+
+vet: ## formatting and go vet
+	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "not gofmt'ed:"; echo "$$out"; exit 1; fi
+	CGO_ENABLED=0 go vet ./...
+	cd bench && CGO_ENABLED=0 go vet ./...
+
+test-unit: ## unit and integration tests with the race detector
+	go test -race $$(go list ./... | grep -v /test/e2e)
+
+test-e2e: build ## real processes: crashes, full disks, other people's tools
+	CGO_ENABLED=0 go test -count=1 -timeout 25m $(E2E)
+
+test-long: build ## the ten-minute edge profile and long fuzzing
+	CGO_ENABLED=0 ATOLL_LONG=1 go test -count=1 -timeout 60m -v $(E2E)
+	$(MAKE) fuzz FUZZTIME=2m
+
+FUZZTIME ?= 20s
+fuzz: ## run every fuzz target for FUZZTIME
+	@for pkg in $$(go list ./...); do \
+	  for t in $$(CGO_ENABLED=0 go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	    echo "$$pkg $$t"; CGO_ENABLED=0 go test -run '^$$' -fuzz "^$$t$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+	  done; \
+	done
+
+lint: ## golangci-lint with the repository's configuration
+	CGO_ENABLED=0 go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION) run ./...
+
+bench: ## side by side with Prometheus of the same version, one run
+	cd bench && CGO_ENABLED=0 go run .
+
+ui: ## the page is embedded as it is; nothing to build
+	@echo "portal/ serves one embedded page; there is no bundle to build"
+
+generate: ## run go generate
+	go generate ./...
+
+clean: ## remove what was built
+	rm -rf bin dist cover.out

@@ -1,0 +1,88 @@
+package demo
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestAlertFiresAndResolves runs the whole demo with a real island, at a quicker
+// pace: the shop breaks, the island sees it, notifies, and says when it is over.
+func TestAlertFiresAndResolves(t *testing.T) {
+	out := &terminal{}
+	d, err := New(Options{
+		Listen: "127.0.0.1:0", Out: out, Version: "test",
+		BurstEvery: 24 * time.Second, BurstFor: 10 * time.Second,
+		pace: pace{
+			Scrape: 2 * time.Second, Evaluate: time.Second, Window: 8 * time.Second, For: time.Second,
+			GroupWait: time.Second, GroupInterval: time.Second, Day: 6 * time.Minute, Poll: time.Second,
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- d.Run(ctx) }()
+	defer http.DefaultClient.CloseIdleConnections()
+	stopped := false
+	defer func() {
+		if !stopped {
+			cancel()
+			<-done
+		}
+	}()
+	says := func(what string) {
+		t.Helper()
+		waitFor(t, what, 3*time.Minute, func() bool { return strings.Contains(out.String(), what) })
+	}
+	says("Look at it")
+	base := regexp.MustCompile(`Look at it +(http://[^/]+)/`).FindStringSubmatch(out.String())[1]
+
+	says("FIRING    ShopErrors  payment: payment answers")
+	says("RESOLVED  ShopErrors  payment: over after")
+
+	// What the welcome offers to ask has an answer.
+	for _, expr := range []string{
+		"service:shop_requests:rate", "service:shop_latency_seconds:p95 > 0", "topk(5, rate(shop_http_requests_total[1m]))",
+		`max_over_time(service:shop_errors:ratio{service="payment"}[5m]) > 0.05`, `histogram_count(shop_http_request_duration_seconds) > 0`,
+	} {
+		var answer struct {
+			Data struct{ Result []any }
+		}
+		if err := json.Unmarshal([]byte(get(t, base+"/api/v1/query?query="+url.QueryEscape(expr))), &answer); err != nil {
+			t.Errorf("%s: %v", expr, err)
+		} else if len(answer.Data.Result) == 0 {
+			t.Errorf("%s: no result", expr)
+		}
+	}
+	if text := get(t, base+"/api/v1/query_exemplars?query=shop_http_request_duration_seconds_bucket&start=0&end=9999999999"); !strings.Contains(text, "trace_id") {
+		t.Errorf("no exemplar: %.300s", text)
+	}
+	client := newClient(strings.TrimPrefix(base, "http://"))
+	defer client.close()
+	var s seen
+	waitFor(t, "every target to be up", 90*time.Second, func() bool {
+		if s, err = client.look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return s.up >= 3 && s.up == s.targets
+	})
+	if s.status.Name != "demo" || s.status.Version.Version != "test" || s.status.HeadSeries == 0 {
+		t.Errorf("seen %+v", s)
+	}
+
+	cancel()
+	stopped = true
+	if err := <-done; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if !strings.Contains(out.String(), "Stopped. Removed ") {
+		t.Errorf("no farewell:\n%s", out)
+	}
+}

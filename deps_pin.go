@@ -1,0 +1,37 @@
+//go:build never
+
+package atoll
+
+import (
+	_ "github.com/KimMachineGun/automemlimit/memlimit"
+	_ "github.com/alecthomas/kingpin/v2"
+	_ "github.com/alecthomas/kong"
+	_ "github.com/cespare/xxhash/v2"
+	_ "github.com/fsnotify/fsnotify"
+	_ "github.com/google/go-cmp/cmp"
+	_ "github.com/grafana/regexp"
+	_ "github.com/guptarohit/asciigraph"
+	_ "github.com/jotaen/kong-completion"
+	_ "github.com/klauspost/compress/snappy"
+	_ "github.com/prometheus/alertmanager/api"
+	_ "github.com/prometheus/alertmanager/config/receiver"
+	_ "github.com/prometheus/alertmanager/dispatch"
+	_ "github.com/prometheus/client_golang/api"
+	_ "github.com/prometheus/client_golang/exp/api/remote"
+	_ "github.com/prometheus/client_golang/prometheus"
+	_ "github.com/prometheus/client_model/go"
+	_ "github.com/prometheus/common/model"
+	_ "github.com/prometheus/exporter-toolkit/web"
+	_ "github.com/prometheus/node_exporter/collector"
+	_ "github.com/prometheus/procfs"
+	_ "github.com/prometheus/prometheus/discovery/install"
+	_ "github.com/prometheus/prometheus/web/api/v1"
+	_ "go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
+	_ "go.uber.org/goleak"
+	_ "go.yaml.in/yaml/v2"
+	_ "go.yaml.in/yaml/v3"
+	_ "golang.org/x/sync/errgroup"
+	_ "golang.org/x/term"
+	_ "golang.org/x/sys/unix"
+	_ "google.golang.org/protobuf/proto"
+)

@@ -1,0 +1,263 @@
+package island
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/prometheus/scrape"
+	"github.com/prometheus/prometheus/storage"
+	v1 "github.com/prometheus/prometheus/web/api/v1"
+
+	"github.com/atoll-mesh/atoll/alert"
+	"github.com/atoll-mesh/atoll/budget"
+	"github.com/atoll-mesh/atoll/collect"
+	"github.com/atoll-mesh/atoll/collect/receive"
+	"github.com/atoll-mesh/atoll/config"
+	"github.com/atoll-mesh/atoll/flow/send"
+	"github.com/atoll-mesh/atoll/portal"
+	"github.com/atoll-mesh/atoll/query"
+	"github.com/atoll-mesh/atoll/store"
+)
+
+// rooms are the parts of one island, each behind its only door.
+type rooms struct {
+	store   *store.Store
+	budget  *budget.Budget
+	send    *send.Sender
+	query   *query.Query
+	alert   *alert.Alert
+	collect *collect.Collector
+	portal  *portal.Portal
+
+	// The portal must hold its address before the others are made: they put it
+	// into links. Until then their routes answer 503.
+	queryRoutes, alertRoutes lateHandler
+}
+
+// start makes every room and starts it: what stores first, what feeds last.
+func (i *Island) start(ctx context.Context) error {
+	r := &rooms{}
+	if err := i.build(r); err != nil {
+		if r.portal != nil {
+			_ = r.portal.Close() // the reason that matters is err
+		}
+		return err
+	}
+	i.setRooms(r)
+	r.budget.ApplyRuntime()
+	i.steps.start("budget", r.budget.Run)
+	i.steps.start("store", r.store.Run)
+	i.steps.start("portal", r.portal.Run)
+	if err := i.waitFor(ctx, r.store.Ready()); err != nil {
+		return err
+	}
+	i.steps.start("query", r.query.Run)
+	i.steps.start("send", r.send.Run)
+	i.steps.start("alert", r.alert.Run)
+	i.steps.start("collect", r.collect.Run)
+	i.steps.start("watch", i.watchFiles)
+	r.budget.Trim()
+	return nil
+}
+
+func (i *Island) waitFor(ctx context.Context, ready <-chan struct{}) error {
+	select {
+	case <-ready:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-i.quit:
+		return context.Canceled
+	case err := <-i.steps.failed:
+		return err
+	}
+}
+
+// build makes the rooms and hands them to each other; nothing runs yet, but the
+// HTTP addresses are taken.
+func (i *Island) build(r *rooms) (err error) {
+	cfg := i.Config()
+	if r.portal, err = i.newPortal(r, cfg); err != nil {
+		return err
+	}
+	if err = r.portal.Listen(); err != nil {
+		return err
+	}
+	r.store, err = store.New(store.Options{
+		Config: storeConfig(cfg), Logger: i.room("store"), Registerer: i.registry, Health: i.health,
+	})
+	if err != nil {
+		return err
+	}
+	r.budget, err = budget.New(budget.Options{
+		Config: cfg.Budget, Logger: i.room("budget"), Registerer: i.registry, Health: i.health,
+		Dir: r.store.Dir(), NumSeries: r.store.NumSeries,
+	})
+	if err != nil {
+		return err
+	}
+	door := r.budget.Limit(r.store)
+	r.collect, err = collect.New(collect.Options{
+		Config: cfg.Collect, Prometheus: cfg.Prometheus, Appendable: door,
+		Logger: i.room("collect"), Registerer: i.registry, Gatherer: i.gatherer, Health: i.health,
+		InstanceName: cfg.Island.Name, SamplesPerTarget: cfg.Budget.SamplesPerTarget,
+	})
+	if err != nil {
+		return err
+	}
+	if err = i.buildSend(r, cfg); err != nil {
+		return err
+	}
+	if err = i.buildQuery(r, cfg, door); err != nil {
+		return err
+	}
+	if err = i.buildAlert(r, cfg, door); err != nil {
+		return err
+	}
+	r.queryRoutes.set(r.query.Handler())
+	r.alertRoutes.set(r.alert.Handler())
+	return nil
+}
+
+// storeConfig is the store's section within the disk budget.
+func storeConfig(cfg *config.Config) store.Config {
+	c := cfg.Store
+	c.Retention.Size = cfg.Budget.RetentionSize(c.Retention.Size)
+	return c
+}
+
+func (i *Island) newPortal(r *rooms, cfg *config.Config) (*portal.Portal, error) {
+	return portal.New(portal.Options{
+		Config: cfg.HTTP, Logger: i.room("portal"), Registerer: i.registry, Gatherer: i.gatherer,
+		Health: i.health, Ready: i.isReady, Reload: i.Reload, Quit: i.stopSoon, Status: i.status,
+		Routes: map[string]http.Handler{
+			"/api/v1/":      &r.queryRoutes,
+			"GET /federate": &r.queryRoutes,
+			"/api/v2/":      &r.alertRoutes,
+		},
+	})
+}
+
+func (i *Island) buildSend(r *rooms, cfg *config.Config) (err error) {
+	r.send, err = send.New(send.Options{
+		Config: cfg.Send, Dir: r.store.Dir(), CursorDir: filepath.Join(cfg.Island.DataDir, "send"),
+		Store: r.store, Exemplars: r.store,
+		Retention: func() time.Duration { return time.Duration(i.Config().Store.Retention.Time) },
+		Logger:    i.room("send"), Registerer: i.registry, Health: i.health,
+		ScrapeManager: func() (*scrape.Manager, error) { return r.collect.ScrapeManager(), nil },
+	})
+	if err != nil {
+		return err
+	}
+	r.store.SetWriteNotified(r.send)
+	commit, _, err := r.send.Prepare(cfg.Prometheus)
+	if err == nil {
+		commit()
+	}
+	return err
+}
+
+func (i *Island) buildQuery(r *rooms, cfg *config.Config, door storage.AppendableV2) (err error) {
+	received := func(cfg receive.Config) receive.Options {
+		return receive.Options{Config: cfg, Appendable: door, Logger: i.room("receive"), Registerer: i.registry, ConfigFunc: i.prometheusConfig}
+	}
+	r.query, err = query.New(query.Options{
+		Config: cfg.Query, Store: r.store, Admin: r.store,
+		Dir: filepath.Join(cfg.Island.DataDir, "query"), StoreDir: r.store.Dir(),
+		Targets:          func(context.Context) v1.TargetRetriever { return r.collect.ScrapeManager() },
+		Pools:            func(context.Context) v1.ScrapePoolsRetriever { return r.collect.ScrapeManager() },
+		Rules:            func(context.Context) v1.RulesRetriever { return r.alert },
+		Alertmanagers:    func(context.Context) v1.AlertmanagerRetriever { return r.alert },
+		PrometheusConfig: i.prometheusConfig,
+		Ready:            i.isReady,
+		RemoteWrite:      receive.NewRemoteWrite(received(cfg.Collect.Receive)),
+		OTLP:             receive.NewOTLP(received(cfg.Collect.Receive)),
+		Logger:           i.room("query"), Registerer: i.registry, Gatherer: i.gatherer, Health: i.health,
+		ExternalURL: r.portal.URL(), ListenAddress: r.portal.Addr(),
+		EnableAdmin: cfg.HTTP.AdminAPI,
+		Version:     query.Version{Version: i.opts.Version},
+	})
+	return err
+}
+
+func (i *Island) buildAlert(r *rooms, cfg *config.Config, door storage.AppendableV2) (err error) {
+	r.alert, err = alert.New(alert.Options{
+		Config: cfg.Alert, Prometheus: cfg.Prometheus, Alertmanager: cfg.Alertmanager,
+		Engine: r.query.Engine(), Parser: r.query.Parser(), Queryable: r.store, Appendable: door,
+		ExternalURL: r.portal.URL(), Dir: filepath.Join(cfg.Island.DataDir, "alert"),
+		Ready: r.store.Ready(), Discovery: r.collect.SDMetrics(),
+		Logger: i.room("alert"), Registerer: i.registry, Health: i.health,
+	})
+	if err != nil {
+		return fmt.Errorf("make alerting: %w", err)
+	}
+	return nil
+}
+
+// preparable lists what takes part in a reload, or nil while starting. Sources
+// come after what they feed.
+func (i *Island) preparable() []room {
+	r := i.getRooms()
+	if r == nil || !i.isReady() {
+		return nil
+	}
+	return []room{
+		{"island", i.prepareIsland},
+		{"http", func(c *config.Config) (func(), func(), error) { return r.portal.Prepare(c.HTTP) }},
+		{"budget", func(c *config.Config) (func(), func(), error) { return r.budget.Prepare(c.Budget) }},
+		{"store", func(c *config.Config) (func(), func(), error) { return r.store.Prepare(storeConfig(c)) }},
+		{"query", func(c *config.Config) (func(), func(), error) { return r.query.Prepare(c.Query) }},
+		{"send", func(c *config.Config) (func(), func(), error) { return r.send.Prepare(c.Prometheus) }},
+		{"alert", func(c *config.Config) (func(), func(), error) {
+			return r.alert.Prepare(c.Alert, c.Prometheus, c.Alertmanager)
+		}},
+		{"collect", func(c *config.Config) (func(), func(), error) { return r.collect.Prepare(c.Collect, c.Prometheus) }},
+	}
+}
+
+// watchFiles reloads when a file of the configuration changes.
+func (i *Island) watchFiles(ctx context.Context) error {
+	if i.opts.Load == nil {
+		<-ctx.Done()
+		return nil
+	}
+	return watch(ctx, func() []string { return i.Config().Files() }, func() {
+		i.logger.Info("a configuration file changed")
+		_ = i.Reload(ctx) // it logs, warns and counts by itself
+	})
+}
+
+// room names the part of the island that logs.
+func (i *Island) room(name string) *slog.Logger { return i.logger.With("room", name) }
+
+func (i *Island) setRooms(r *rooms) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.rooms = r
+}
+
+func (i *Island) getRooms() *rooms {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.rooms
+}
+
+// lateHandler answers 503 until a handler is set.
+type lateHandler struct{ h atomic.Pointer[http.Handler] }
+
+func (l *lateHandler) set(h http.Handler) { l.h.Store(&h) }
+
+// ServeHTTP implements http.Handler.
+func (l *lateHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h := l.h.Load(); h != nil {
+		(*h).ServeHTTP(w, r)
+		return
+	}
+	w.Header().Set("Retry-After", "1")
+	http.Error(w, "the island is still starting", http.StatusServiceUnavailable)
+}
