@@ -2,6 +2,7 @@ package alert
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -162,7 +163,7 @@ func columnOf(content []byte, line int, word string, otherwise int) int {
 // particular.
 func findQuoted(content []byte, message string) (line, column int) {
 	var doc yaml.Node
-	if err := yaml.NewDecoder(bytes.NewReader(content)).Decode(&doc); err != nil && err != io.EOF {
+	if err := yaml.NewDecoder(bytes.NewReader(content)).Decode(&doc); err != nil && !errors.Is(err, io.EOF) {
 		return 0, 0
 	}
 	words := quotedWord.FindAllStringSubmatch(message, -1)

@@ -2,6 +2,7 @@ package alert
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"testing"
@@ -46,7 +47,7 @@ func TestDrain(t *testing.T) {
 			t.Errorf("a notification was let in while draining")
 		}
 		cancel()
-		if err := <-held; err != context.Canceled {
+		if err := <-held; !errors.Is(err, context.Canceled) {
 			t.Errorf("what was held back ended with %v", err)
 		}
 	})

@@ -2,6 +2,7 @@ package alert
 
 import (
 	"context"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -195,7 +196,7 @@ func TestReloadBeforeRunAndHandlerBeforeRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := httptest.NewRecorder()
-	a.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/api/v2/alerts", nil))
+	a.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/api/v2/alerts", nil))
 	if w.Code != 503 {
 		t.Errorf("the API answered %d before Run, want 503", w.Code)
 	}

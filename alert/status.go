@@ -21,13 +21,14 @@ func serveStatus(next http.Handler, w http.ResponseWriter, r *http.Request) {
 		if info, ok := status["versionInfo"].(map[string]any); ok {
 			info["version"] = alertmanagerVersion
 			if b, err := json.Marshal(status); err == nil {
-				body = append(b, '\n')
+				b = append(b, '\n')
+				body = b
 			}
 		}
 	}
 	w.Header().Del("Content-Length")
 	w.WriteHeader(buf.code)
-	w.Write(body) // a client that went away has no use for an error
+	_, _ = w.Write(body) // a client that went away has no use for an error
 }
 
 type bufferedResponse struct {

@@ -135,7 +135,7 @@ func options(t *testing.T, doc string) (Options, *recorder, *prometheus.Registry
 	cfg.Host.Enabled, cfg.Cgroup.Enabled, cfg.Self.Enabled = false, false, false
 	return Options{
 		Config: cfg, Prometheus: load(t, doc), Appendable: rec,
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Registerer: reg, Gatherer: reg,
+		Logger: slog.New(slog.DiscardHandler), Registerer: reg, Gatherer: reg,
 		Health: health.New(reg), InstanceName: "reef-1",
 		pace: pace{discovery: 50 * time.Millisecond, scrape: 50 * time.Millisecond, watch: 50 * time.Millisecond},
 	}, rec, reg

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"io"
 	"log/slog"
 	"reflect"
 	"regexp"
@@ -25,7 +24,7 @@ type document struct {
 	config *promconfig.Config
 }
 
-func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // prometheus checks a whole Prometheus document and what it refers to. It
 // returns nil after errors.

@@ -169,7 +169,6 @@ var unused = []struct{ path, instead string }{
 	{"storage.tsdb.stale_series_compaction_threshold", "bound the series in memory with budget.series"},
 	{"storage.tsdb.chunk_encoding.floats", "the store chooses the encoding"},
 	{"tracing", "remove it"},
-	{"runtime.gogc", "set budget.memory, or GOGC in the environment"},
 	{"runtime.log_level", "set log.level in atoll.yaml"},
 }
 

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -63,7 +64,7 @@ func TestPrometheusCorpus(t *testing.T) {
 				return
 			}
 			refused++
-			errs := err.(Errors)
+			errs, _ := errors.AsType[Errors](err)
 			for _, e := range errs {
 				if e.Line < 1 || e.Column < 1 {
 					t.Errorf("no position: %v", e)

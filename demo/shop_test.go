@@ -144,7 +144,7 @@ func TestShopExposesExemplarsAndInFlight(t *testing.T) {
 	if _, err := s.call(t.Context(), s.entrance(), "GET", "/product/17", "00000000000000aa"); err != nil {
 		t.Fatal(err)
 	}
-	req, err := http.NewRequest("GET", s.entrance().url()+"/metrics", nil)
+	req, err := http.NewRequest(http.MethodGet, s.entrance().url()+"/metrics", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

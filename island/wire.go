@@ -89,7 +89,7 @@ func (i *Island) build(r *rooms) (err error) {
 		return err
 	}
 	r.store, err = store.New(store.Options{
-		Config: storeConfig(cfg), Logger: i.room("store"), Registerer: i.registry, Health: i.health,
+		Config: cfg.Store, Logger: i.room("store"), Registerer: i.registry, Health: i.health,
 	})
 	if err != nil {
 		return err
@@ -122,13 +122,6 @@ func (i *Island) build(r *rooms) (err error) {
 	r.queryRoutes.set(r.query.Handler())
 	r.alertRoutes.set(r.alert.Handler())
 	return nil
-}
-
-// storeConfig is the store's section within the disk budget.
-func storeConfig(cfg *config.Config) store.Config {
-	c := cfg.Store
-	c.Retention.Size = cfg.Budget.RetentionSize(c.Retention.Size)
-	return c
 }
 
 func (i *Island) newPortal(r *rooms, cfg *config.Config) (*portal.Portal, error) {
@@ -210,7 +203,7 @@ func (i *Island) preparable() []room {
 		{"island", i.prepareIsland},
 		{"http", func(c *config.Config) (func(), func(), error) { return r.portal.Prepare(c.HTTP) }},
 		{"budget", func(c *config.Config) (func(), func(), error) { return r.budget.Prepare(c.Budget) }},
-		{"store", func(c *config.Config) (func(), func(), error) { return r.store.Prepare(storeConfig(c)) }},
+		{"store", func(c *config.Config) (func(), func(), error) { return r.store.Prepare(c.Store) }},
 		{"query", func(c *config.Config) (func(), func(), error) { return r.query.Prepare(c.Query) }},
 		{"send", func(c *config.Config) (func(), func(), error) { return r.send.Prepare(c.Prometheus) }},
 		{"alert", func(c *config.Config) (func(), func(), error) {

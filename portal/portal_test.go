@@ -174,7 +174,7 @@ func TestReloadOutlivesItsClient(t *testing.T) {
 		return nil
 	}})
 	ctx, hangUp := context.WithCancel(context.Background())
-	req, err := http.NewRequestWithContext(ctx, "POST", r.base+"/-/reload", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.base+"/-/reload", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -502,7 +502,7 @@ func TestHandlerWithoutServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := httptest.NewRecorder()
-	p.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/-/ready", nil))
+	p.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/-/ready", nil))
 	if w.Code != 200 || w.Header().Get("X-Content-Type-Options") != "nosniff" {
 		t.Errorf("%d %v", w.Code, w.Header())
 	}

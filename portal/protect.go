@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"errors"
 	"net"
 	"net/http"
 	"net/url"
@@ -90,7 +91,7 @@ func (p *Portal) measured(next http.Handler) http.Handler {
 			defer p.handlers.leave()
 			p.metrics.inFlight.Dec()
 			cause := recover()
-			if cause != nil && cause != http.ErrAbortHandler {
+			if err, _ := cause.(error); cause != nil && !errors.Is(err, http.ErrAbortHandler) {
 				p.metrics.panics.Inc()
 				p.log.Error("handler panicked", "method", r.Method, "path", r.URL.Path, "panic", cause, "stack", string(debug.Stack()))
 				if sw.code == 0 {

@@ -170,7 +170,7 @@ func TestWebConfigTLSAndUsers(t *testing.T) {
 		t.Fatal(err)
 	}
 	plain.Body.Close()
-	if plain.StatusCode != 400 {
+	if plain.StatusCode != http.StatusBadRequest {
 		t.Errorf("plain HTTP on the TLS port: %d", plain.StatusCode)
 	}
 	// A reload reports a file that has gone bad; nothing else would.
@@ -312,7 +312,7 @@ func TestMaxConnections(t *testing.T) {
 		t.Fatalf("the second connection after the first has ended: %v", err)
 	}
 	resp.Body.Close()
-	if resp.StatusCode != 200 {
+	if resp.StatusCode != http.StatusOK {
 		t.Errorf("status %d", resp.StatusCode)
 	}
 }

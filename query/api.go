@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/grafana/regexp"
-	"github.com/prometheus/common/model"
 	"github.com/prometheus/common/route"
 	promconfig "github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/util/features"
@@ -127,6 +126,6 @@ func (q *Query) prometheusConfig() promconfig.Config {
 	cfg := q.Config()
 	c.GlobalConfig.QueryMaxSeries = cfg.MaxSeries
 	c.GlobalConfig.QueryMaxSamplesRead = cfg.MaxSamplesRead
-	c.GlobalConfig.QueryMaxDuration = model.Duration(cfg.Timeout)
+	c.GlobalConfig.QueryMaxDuration = cfg.Timeout
 	return c
 }

@@ -30,7 +30,11 @@ func (s *Store) AppenderV2(ctx context.Context) storage.AppenderV2 {
 		h.release()
 		return refused{errors.New("BUG: the TSDB's appender lost its optional methods")}
 	}
-	return &appender{tsdbAppender: inner, s: s, h: h}
+	a := &appender{tsdbAppender: inner, s: s, h: h}
+	if h.epoch > 0 {
+		return &epochRefs{appender: a, epoch: h.epoch << epochShift}
+	}
+	return a
 }
 
 // tsdbAppender is what the TSDB's appender can do; all of it stays reachable.

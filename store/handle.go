@@ -24,6 +24,9 @@ type handle struct {
 	refs    atomic.Int64
 	drained chan struct{}
 
+	// epoch counts the reopenings before this opening; see epochRefs.
+	epoch uint64
+
 	// broken is set by the first failed write to the log and never cleared.
 	broken atomic.Bool
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -150,7 +151,7 @@ func appendFloats(s storage.AppendableV2, ts int64, n int) error {
 	app := s.AppenderV2(context.Background())
 	for i := range n {
 		if _, err := app.Append(0, series(i), 0, ts, float64(ts), nil, nil, storage.AOptions{}); err != nil {
-			return fmt.Errorf("%w (rollback: %v)", err, app.Rollback())
+			return errors.Join(err, app.Rollback())
 		}
 	}
 	return app.Commit()

@@ -9,7 +9,6 @@ import (
 
 	"github.com/alecthomas/units"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/common/model"
 	promconfig "github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
@@ -59,7 +58,7 @@ func tsdbConfig(c Config) *promconfig.Config {
 		TSDBConfig: &promconfig.TSDBConfig{
 			OutOfOrderTimeWindow: time.Duration(c.OutOfOrderWindow).Milliseconds(),
 			Retention: &promconfig.TSDBRetentionConfig{
-				Time: model.Duration(c.Retention.Time),
+				Time: c.Retention.Time,
 				Size: units.Base2Bytes(c.Retention.Size),
 			},
 		},
@@ -105,6 +104,10 @@ func (s *Store) open() (*handle, error) {
 		db.SetWriteNotified(s.notified)
 	}
 	h.db = db
+	if s.opened {
+		s.epoch++
+	}
+	h.epoch = s.epoch
 	s.opened = true
 	s.m.opens.Inc()
 	s.m.openSeconds.Set(time.Since(start).Seconds())

@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb/chunkenc"
 
 	"github.com/atoll-mesh/atoll/flow"
 )
@@ -106,5 +108,57 @@ func TestReopenUnderLoad(t *testing.T) {
 	got = read(t, start(t, c))
 	for _, w := range writers {
 		w.heldBy(t, got, "after a restart")
+	}
+}
+
+// TestReferencesDoNotOutliveAReopening appends with the reference of another
+// series, as a scraper does whose series lost its number in a reopening.
+func TestReferencesDoNotOutliveAReopening(t *testing.T) {
+	r := start(t, config(t.TempDir()))
+	one, two := labels.FromStrings("__name__", "one"), labels.FromStrings("__name__", "two")
+	appendTo := func(ref storage.SeriesRef, ls labels.Labels, ts int64) storage.SeriesRef {
+		t.Helper()
+		app := r.AppenderV2(t.Context())
+		ref, err := app.Append(ref, ls, 0, ts, 1, nil, nil, storage.AOptions{})
+		if err == nil {
+			err = app.Commit()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ref
+	}
+	stale := appendTo(0, one, 1000)
+	h := r.cur.Load()
+	if err := r.breakLog(h, syscall.EIO); err == nil {
+		t.Fatal("breaking the log is no error")
+	}
+	eventually(t, "the store is open again", func() bool { return r.refusal.Load() == nil && r.cur.Load() != h })
+
+	fresh := appendTo(stale, two, 2000)
+	if again := appendTo(fresh, two, 3000); again != fresh {
+		t.Errorf("reference %d became %d within one opening", fresh, again)
+	}
+	app := r.AppenderV2(t.Context()).(storage.GetRef)
+	if ref, _ := app.GetRef(two, two.Hash()); ref != fresh {
+		t.Errorf("GetRef says %d, Append said %d", ref, fresh)
+	}
+	if err := app.(storage.AppenderV2).Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	q, err := r.Querier(0, 10_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer q.Close()
+	found := map[string]int{}
+	set := q.Select(t.Context(), false, nil, labels.MustNewMatcher(labels.MatchRegexp, "__name__", ".+"))
+	for set.Next() {
+		for it := set.At().Iterator(nil); it.Next() != chunkenc.ValNone; {
+			found[set.At().Labels().Get("__name__")]++
+		}
+	}
+	if set.Err() != nil || found["one"] != 1 || found["two"] != 2 {
+		t.Errorf("found %v (%v), want one sample of one and two of two", found, set.Err())
 	}
 }

@@ -69,6 +69,7 @@ type Store struct {
 
 	// These belong to the goroutine of Run.
 	opened   bool      // once before
+	epoch    uint64    // how often it was opened again
 	retryAt  time.Time // no reopening before
 	retryGap time.Duration
 }

@@ -104,7 +104,7 @@ func TestCacheDropsIdleSeries(t *testing.T) {
 	h := newRemoteWrite(o, func() time.Time { return clock })
 	idle := time.Duration(o.Config.RemoteWrite.Cache.Idle)
 	mustPost(t, h, typeV1, encode(t, v1(clock.UnixMilli(), names("s_%d", 0, 1000)...)), http.StatusNoContent)
-	for range 3 { // "kept" is written all the time
+	for range 6 { // "kept" is written all the time
 		clock = clock.Add(idle / 2)
 		mustPost(t, h, typeV1, encode(t, v1(clock.UnixMilli(), "kept")), http.StatusNoContent)
 	}
@@ -130,10 +130,13 @@ func TestCacheComparesLabels(t *testing.T) {
 		}
 	}
 	// Put the victim where any other series would look.
-	for contentType, m := range map[string]marshaler{typeV1: v1(t0+2, "other"), typeV2: v2(t0+3, "other")} {
+	for _, c := range []struct {
+		contentType string
+		m           marshaler
+	}{{typeV1, v1(t0+2, "other")}, {typeV2, v2(t0+3, "other")}} {
 		b := newBatch()
-		w := &writer{h: h, b: b, v2: contentType == typeV2}
-		p, _ := m.Marshal()
+		w := &writer{h: h, b: b, v2: c.contentType == typeV2}
+		p, _ := c.m.Marshal()
 		var hash uint64
 		if w.v2 {
 			if err := b.decodeV2(p); err != nil {
@@ -147,7 +150,7 @@ func TestCacheComparesLabels(t *testing.T) {
 			hash = h.cache.hashBytes(b.series[0].labels)
 		}
 		h.cache.put(hash, victims[0], 20)
-		mustPost(t, h, contentType, encode(t, m), http.StatusNoContent)
+		mustPost(t, h, c.contentType, encode(t, c.m), http.StatusNoContent)
 	}
 	if got := dump(t, db); strings.Count(got, "(st 0)=") != 4 || strings.Count(got, "\n") != 2 {
 		t.Errorf("stored: %s", got)
@@ -208,6 +211,9 @@ func TestReferencesOfAnotherEpoch(t *testing.T) {
 	f.next, epoch = second, 2
 	mustPost(t, h, typeV1, encode(t, v1(t0, "x", "y", "b", "a")), http.StatusNoContent)
 	mustPost(t, h, typeV1, encode(t, v1(t0+1, "b")), http.StatusNoContent)
+	if hits := counter(t, h.metrics.cache.hits); hits != 1 {
+		t.Errorf("%v hits, want 1: of the last request alone", hits)
+	}
 	got := dump(t, second)
 	for _, want := range []string{`__name__="b", job="j"}: ` + fmt.Sprintf("%d(st 0)=4000000000000000 %d", t0, t0+1), `__name__="x"`, `__name__="y"`, `__name__="a"`} {
 		if !strings.Contains(got, want) {

@@ -74,7 +74,7 @@ const otlpExpansion = 8
 // maxLabelBytes is the longest string that labels.Labels can hold: 24 bits.
 const maxLabelBytes = 1<<24 - 1
 
-// Default receives nothing until it is enabled.
+// Default receives both protocols.
 func Default() Config {
 	limits := Limits{
 		MaxBodyBytes:       32 << 20,

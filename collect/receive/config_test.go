@@ -44,14 +44,14 @@ func TestValidateNamesEveryField(t *testing.T) {
 func TestConfigInYAML(t *testing.T) {
 	const doc = `
 remote_write:
-  enabled: true
+  enabled: false
   max_body_bytes: 1MiB
   max_labels: 7
   cache: {max_series: 9}
-otlp: {enabled: true}
+otlp: {enabled: false}
 `
 	want := Default()
-	want.RemoteWrite.Enabled, want.OTLP.Enabled = true, true
+	want.RemoteWrite.Enabled, want.OTLP.Enabled = false, false
 	want.RemoteWrite.MaxBodyBytes, want.RemoteWrite.MaxLabels, want.RemoteWrite.Cache.MaxSeries = 1<<20, 7, 9
 	got := Default()
 	if err := yaml.Unmarshal([]byte(doc), &got); err != nil {

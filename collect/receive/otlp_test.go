@@ -178,6 +178,22 @@ func TestOTLPBounds(t *testing.T) {
 	}
 }
 
+// A bomb is not unpacked beyond the limit.
+func TestOTLPBombIsNotUnpacked(t *testing.T) {
+	h := newOTLP(t, &faulty{next: openDB(t, 0)}, func(c *Config) { c.OTLP.MaxDecodedBytes = 100_000 })
+	body := zipped(t, make([]byte, 50<<20))
+	r := httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(body))
+	r.Header.Set("Content-Encoding", "gzip")
+	ticket, _ := h.gate.enter()
+	defer ticket.leave()
+	if _, no := h.readBody(ticket, r); no == nil || no.reason != reasonDecodedTooLarge {
+		t.Errorf("refusal %v", no)
+	}
+	if most := int64(len(body)) + 100_001; ticket.bytes > most {
+		t.Errorf("%d bytes reserved, want at most %d", ticket.bytes, most)
+	}
+}
+
 func partialSuccess(t *testing.T, w *httptest.ResponseRecorder) (int64, string) {
 	t.Helper()
 	r := pmetricotlp.NewExportResponse()

@@ -337,7 +337,7 @@ func TestRegistries(t *testing.T) {
 
 func TestDisabled(t *testing.T) {
 	o := options(openDB(t, 0))
-	o.Config = Default()
+	o.Config.RemoteWrite.Enabled, o.Config.OTLP.Enabled = false, false
 	for field, h := range map[string]http.Handler{"remote_write": NewRemoteWrite(o), "otlp": NewOTLP(o)} {
 		w := post(h, typeV1, nil)
 		if w.Code != http.StatusNotFound || !strings.Contains(w.Body.String(), field+".enabled") {

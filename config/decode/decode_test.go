@@ -163,6 +163,38 @@ func TestFraction(t *testing.T) {
 	}
 }
 
+// nodeType decodes itself the way of version 3.
+type nodeType struct {
+	Port int `yaml:"port"`
+}
+
+func (n *nodeType) UnmarshalYAML(node *yaml.Node) error {
+	type plain nodeType
+	if err := node.Decode((*plain)(n)); err != nil {
+		return err
+	}
+	if n.Port == 0 {
+		return errors.New("port must not be 0")
+	}
+	return nil
+}
+
+func TestNodeUnmarshaler(t *testing.T) {
+	c := New(V3)
+	c.Check(parse(t, "a: {port: 0}\nb: {prt: 1}\nc: {port: 1}"), reflect.TypeFor[map[string]nodeType](), "")
+	var got []string
+	for _, p := range c.Problems() {
+		got = append(got, fmt.Sprintf("%d:%d %s: %s", p.Line, p.Column, p.Path, p.Message))
+	}
+	want := []string{
+		"1:11 a.port: port must not be 0",
+		`2:5 b.prt: unknown key; did you mean "port"?`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // TestPrunedListKeepsPlaces: entry 2 is still entry 2 when entry 0 was refused.
 func TestPrunedListKeepsPlaces(t *testing.T) {
 	c := New(V2)
@@ -234,7 +266,7 @@ func TestNearest(t *testing.T) {
 		"scrape-timeout":   "scrape_timeout",
 		"jobname":          "job_name",
 		"target_matcher":   "target_matchers",
-		"tiem":             "time",
+		"tmie":             "time",
 		"days":             "",
 		"":                 "",
 		"_":                "",

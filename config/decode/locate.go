@@ -31,7 +31,7 @@ func Locate(root *yaml.Node, path, message string) (*yaml.Node, string) {
 // emptyItem finds the first list entry with nothing behind its dash.
 func emptyItem(n *yaml.Node, path string) (*yaml.Node, string) {
 	for i, child := range n.Content {
-		where := path
+		var where string
 		if n.Kind == yaml.MappingNode {
 			if i%2 == 0 {
 				continue

@@ -41,7 +41,9 @@ func (p *pump) fillGap(ctx context.Context) error {
 		p.slice = firstSlice
 	}
 	for tries := 0; g.Next <= g.To; {
-		p.skipExpired(g)
+		if p.skipExpired(g); g.Next > g.To {
+			break
+		}
 		items, err := p.nextSlice(ctx, g)
 		switch {
 		case ctx.Err() != nil:
@@ -86,9 +88,6 @@ func (p *pump) skipExpired(g *gap) {
 
 // nextSlice fixes the next slice on disk and reads it.
 func (p *pump) nextSlice(ctx context.Context, g *gap) ([]item, error) {
-	if g.Next > g.To {
-		return nil, nil
-	}
 	p.mu.Lock()
 	if g.SliceEnd < g.Next {
 		g.SliceEnd = min(g.Next+p.slice-1, g.To)

@@ -82,15 +82,22 @@ func (p *pump) displace() {
 	p.stopWorkers(0)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	g := newGap()
+	g, uncertain := newGap(), newGap()
+	uncertain.ID = g.ID + 1
 	for _, sh := range p.shards {
 		flushes := sh.pending
 		if sh.building != nil {
 			flushes = append(flushes, sh.building)
 		}
 		for _, f := range flushes {
+			// A request in flight may have been delivered. It becomes a gap by itself,
+			// one slice long: the same samples of each shard in one request again.
+			to := g
+			if f.tried {
+				to = uncertain
+			}
 			for _, it := range f.items {
-				g.add(it.series.hash, it.t)
+				to.add(it.series.hash, it.t)
 			}
 			for _, it := range f.late {
 				if !p.keepLate(it) {
@@ -100,7 +107,7 @@ func (p *pump) displace() {
 		}
 		sh.pending, sh.building = nil, nil
 	}
-	p.skimming = g
+	p.skimming, p.uncertain = g, uncertain
 }
 
 // skimToEnd reads the WAL to its present end without sending, then records the gap.
@@ -127,6 +134,13 @@ func (p *pump) closeGap() error {
 	p.skimming = nil
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if u := p.uncertain; u != nil && len(u.spans) > 0 {
+		u.Next, u.SliceEnd, u.End = u.From, u.To, p.at
+		if err := p.registerLocked(u); err != nil {
+			return err
+		}
+	}
+	p.uncertain = nil
 	g.End = p.at
 	if len(g.spans) == 0 && !g.Everyone {
 		if n := len(p.gaps); n > 0 {
@@ -135,21 +149,32 @@ func (p *pump) closeGap() error {
 			p.state.resetShards(len(p.state.Shards), p.at)
 		}
 		p.saveLocked()
-		return nil
+		return p.cursor.sync()
 	}
-	if err := writeSpans(gapPath(p.dir, p.key, g.ID), g.spans); err != nil {
-		return err
-	}
-	if n := len(p.gaps); n == 0 || p.gaps[n-1] != g {
+	if n := len(p.gaps); n > 0 && p.gaps[n-1] == g {
+		if err := writeSpans(gapPath(p.dir, p.key, g.ID), g.spans); err != nil {
+			return err
+		}
+	} else {
 		g.Next = g.From
-		p.gaps = append(p.gaps, g)
-		p.state.Gaps = append(p.state.Gaps, g.gapState)
+		if err := p.registerLocked(g); err != nil {
+			return err
+		}
 		p.m.gaps.WithLabelValues(p.name).Inc()
 		p.log.Info("continuing remote write from the store", "series", len(g.spans), "from", time.UnixMilli(g.From), "to", time.UnixMilli(g.To), "place", g.End)
 	}
 	g.Next = min(g.Next, g.From)
 	p.saveLocked()
 	return p.cursor.sync()
+}
+
+func (p *pump) registerLocked(g *gap) error {
+	if err := writeSpans(gapPath(p.dir, p.key, g.ID), g.spans); err != nil {
+		return err
+	}
+	p.gaps = append(p.gaps, g)
+	p.state.Gaps = append(p.state.Gaps, g.gapState)
+	return nil
 }
 
 // skimMore notes what the WAL brought since the last gap was closed, before it is
@@ -313,6 +338,5 @@ func (p *pump) keepLateForStart() error {
 		return nil
 	}
 	g.Next, g.End = g.From, p.state.low()
-	p.state.Gaps = append(p.state.Gaps, g.gapState)
-	return writeSpans(gapPath(p.dir, p.key, g.ID), g.spans)
+	return p.registerLocked(g)
 }

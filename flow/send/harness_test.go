@@ -180,6 +180,11 @@ func (i *island) start(cfg *promconfig.Config) {
 		}
 	})
 	i.t.Cleanup(func() { i.stop() })
+	eventually(i.t, "the remotes to run", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.running) == len(cfg.RemoteWriteConfigs)
+	})
 }
 
 // testWriter logs to the test.

@@ -82,9 +82,11 @@ type pump struct {
 	checkpoint string
 	// skimming is the gap being noted instead of sending; nil on the live path.
 	skimming *gap
-	gaps     []*gap
-	late     []item
-	slice    int64
+	// uncertain holds what was in flight when the queue was displaced.
+	uncertain *gap
+	gaps      []*gap
+	late      []item
+	slice     int64
 	// mark is the timestamp at which the shards were last level; see maxApart.
 	mark int64
 	// busy is the time spent waiting for full shards since the last look.
@@ -130,7 +132,7 @@ func (p *pump) session(ctx context.Context) (err error) {
 		}
 		p.fail(nil)
 	}()
-	p.skimming, p.gaps = nil, nil
+	p.skimming, p.uncertain, p.gaps = nil, nil, nil
 	if err := p.loadGaps(); err != nil {
 		return err
 	}

@@ -291,6 +291,10 @@ func (s *Sender) newPump(w *spec) (*pump, error) {
 		st.resetShards(min(w.config.QueueConfig.MinShards, maxShards), w.start)
 	}
 	st.Name, st.URL = w.name, w.config.URL.Redacted()
+	// From here on a crash does not move the place where the remote begins.
+	if err := errors.Join(c.save(st), c.sync()); err != nil {
+		return nil, errors.Join(err, c.file.Close())
+	}
 	p := &pump{
 		name: w.name, key: w.key, dir: s.opts.CursorDir, wal: walDir(s.opts.Dir),
 		log: s.log.With("remote", w.name, "url", w.config.URL.Redacted()),

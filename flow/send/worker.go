@@ -17,6 +17,8 @@ type flush struct {
 	low int64
 	// fill marks samples that come from the store.
 	fill bool
+	// tried says that a request with it was made; guarded by pump.mu.
+	tried bool
 }
 
 func (f *flush) len() int { return len(f.items) + len(f.late) }
@@ -216,6 +218,7 @@ func (p *pump) sending(i int, f *flush) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	f.tried = true
 	p.state.Shards[i].InFlight = f.end
 	p.saveLocked()
 }
