@@ -99,6 +99,7 @@ type Alert struct {
 	threshold atomic.Int64
 
 	rulesCancel context.CancelFunc
+	sending     chan struct{} // closed in phaseSending
 
 	// mu guards what follows, and that one of commit, start and stop runs at a time.
 	mu    sync.Mutex
@@ -124,7 +125,7 @@ func New(o Options) (*Alert, error) {
 		return nil, fmt.Errorf("creating the alert directory: %w: make its parent writable or choose another data directory", err)
 	}
 	initMatchers()
-	a := &Alert{opts: o, logger: o.Logger, loader: &groupLoader{parser: o.Parser}}
+	a := &Alert{opts: o, logger: o.Logger, loader: &groupLoader{parser: o.Parser}, sending: make(chan struct{})}
 	a.threshold.Store(int64(o.Config.FailuresBeforeWarning))
 	m := newMetrics(o.Registerer)
 	a.watch = newWatch(o.Health, m, func() int { return int(a.threshold.Load()) })

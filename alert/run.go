@@ -48,8 +48,12 @@ func (a *Alert) startSending() error {
 	a.crossAs(a.plan)
 	a.tellReach()
 	a.phase = phaseSending
+	close(a.sending)
 	return nil
 }
+
+// Started is closed once notifications go out and the API answers.
+func (a *Alert) Started() <-chan struct{} { return a.sending }
 
 func (a *Alert) storeReady(ctx context.Context) bool {
 	if a.opts.Ready == nil {
@@ -115,11 +119,14 @@ func (a *Alert) Handler() http.Handler {
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, a.embedded.limits.Load().BodyBytes)
-		if r.URL.Path == "/api/v2/status" {
+		switch {
+		case r.URL.Path == "/api/v2/status":
 			serveStatus(*h, w, r)
-			return
+		case changesSilences(r):
+			a.embedded.serveKept(*h, w, r)
+		default:
+			(*h).ServeHTTP(w, r)
 		}
-		(*h).ServeHTTP(w, r)
 	})
 }
 

@@ -90,6 +90,9 @@ func (i *Island) prepareIsland(next *config.Config) (commit, discard func(), err
 	}
 	refuse("island.name", now.Island.Name, next.Island.Name)
 	refuse("island.data_dir", now.Island.DataDir, next.Island.DataDir)
+	if now.Collect.Receive != next.Collect.Receive {
+		errs = append(errs, errors.New("collect.receive: cannot change while running; restart the island for it"))
+	}
 	refuse("log.format", now.Log.Format, next.Log.Format)
 	refuse("budget.samples_per_target", strconv.FormatUint(now.Budget.SamplesPerTarget, 10), strconv.FormatUint(next.Budget.SamplesPerTarget, 10))
 	if err := errors.Join(errs...); err != nil {

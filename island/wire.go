@@ -59,6 +59,9 @@ func (i *Island) start(ctx context.Context) error {
 	i.steps.start("query", r.query.Run)
 	i.steps.start("send", r.send.Run)
 	i.steps.start("alert", r.alert.Run)
+	if err := i.waitFor(ctx, r.alert.Started()); err != nil {
+		return err
+	}
 	i.steps.start("collect", r.collect.Run)
 	i.steps.start("watch", i.watchFiles)
 	r.budget.Trim()
@@ -181,7 +184,7 @@ func (i *Island) buildQuery(r *rooms, cfg *config.Config, door storage.Appendabl
 func (i *Island) buildAlert(r *rooms, cfg *config.Config, door storage.AppendableV2) (err error) {
 	r.alert, err = alert.New(alert.Options{
 		Config: cfg.Alert, Prometheus: cfg.Prometheus, Alertmanager: cfg.Alertmanager,
-		Engine: r.query.Engine(), Parser: r.query.Parser(), Queryable: r.store, Appendable: door,
+		Engine: r.query.Engine(), Parser: r.query.Parser(), Queryable: r.query.Queryable(), Appendable: door,
 		ExternalURL: r.portal.URL(), Dir: filepath.Join(cfg.Island.DataDir, "alert"),
 		Ready: r.store.Ready(), Discovery: r.collect.SDMetrics(),
 		Logger: i.room("alert"), Registerer: i.registry, Health: i.health,
@@ -204,7 +207,7 @@ func (i *Island) preparable() []room {
 		{"http", func(c *config.Config) (func(), func(), error) { return r.portal.Prepare(c.HTTP) }},
 		{"budget", func(c *config.Config) (func(), func(), error) { return r.budget.Prepare(c.Budget) }},
 		{"store", func(c *config.Config) (func(), func(), error) { return r.store.Prepare(c.Store) }},
-		{"query", func(c *config.Config) (func(), func(), error) { return r.query.Prepare(c.Query) }},
+		{"query", func(c *config.Config) (func(), func(), error) { return r.query.Prepare(c.Query, c.Prometheus) }},
 		{"send", func(c *config.Config) (func(), func(), error) { return r.send.Prepare(c.Prometheus) }},
 		{"alert", func(c *config.Config) (func(), func(), error) {
 			return r.alert.Prepare(c.Alert, c.Prometheus, c.Alertmanager)

@@ -22,8 +22,8 @@ func (q *Query) newAPI(cors *regexp.Regexp, f features.Collector) *v1.API {
 	o, cfg := q.options, q.options.Config
 	return v1.NewAPI(
 		q.engine,
-		o.Store,
-		nil, // AppendableV2: the receivers come as handlers
+		q.sources, // also for /read, as upstream: two that read each other with read_recent ask in a circle
+		nil,       // AppendableV2: the receivers come as handlers
 		o.Store,
 		o.Pools,
 		o.Targets,

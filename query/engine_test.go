@@ -227,7 +227,7 @@ func TestQueryLogAndReload(t *testing.T) {
 	next := r.Config()
 	next.LogFile = filepath.Join(t.TempDir(), "other.log")
 	next.Timeout = model.Duration(time.Minute)
-	_, discard, err := r.Prepare(next)
+	_, discard, err := r.Prepare(next, &r.prom)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +235,7 @@ func TestQueryLogAndReload(t *testing.T) {
 	if r.Config().Timeout != Default().Timeout || !logged(first, "two") {
 		t.Error("discard changed something")
 	}
-	commit, _, err := r.Prepare(next)
+	commit, _, err := r.Prepare(next, &r.prom)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +265,7 @@ func TestPrepareRefuses(t *testing.T) {
 		"invalid":    {Config{}, []string{"timeout: got 0s"}},
 		"unwritable": {unwritable, []string{"query.log_file: opening", "no such file"}},
 	} {
-		_, _, err := r.Prepare(c.cfg)
+		_, _, err := r.Prepare(c.cfg, &r.prom)
 		for _, want := range c.want {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: got %v, want %q", name, err, want)

@@ -91,6 +91,7 @@ func (q *Query) federateBroken(err error) {
 func (q *Query) newest(ctx context.Context, sets [][]*labels.Matcher, now time.Time) (promql.Vector, error) {
 	lookback := time.Duration(q.Config().LookbackDelta)
 	hints := &storage.SelectHints{Start: timestamp.FromTime(now.Add(-lookback)), End: timestamp.FromTime(now)}
+	// The store alone, as upstream: who federates asks each island for its own.
 	querier, err := q.options.Store.Querier(hints.Start, hints.End)
 	if err != nil {
 		return nil, err

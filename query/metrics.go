@@ -15,6 +15,7 @@ type metrics struct {
 	refused            prometheus.Counter
 	federationErrors   prometheus.Counter
 	federationWarnings prometheus.Counter
+	remoteReads        *prometheus.CounterVec
 	requests           *prometheus.CounterVec
 	duration           *prometheus.HistogramVec
 	size               *prometheus.HistogramVec
@@ -50,6 +51,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "atoll_query_federation_warnings_total",
 			Help: "Warnings of the store while answering /federate.",
 		}),
+		remoteReads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "atoll_query_remote_reads_total",
+			Help: "Reads from remote_read endpoints, by endpoint and how the answer began.",
+		}, []string{"remote", "result"}),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "atoll_query_http_requests_total",
 			Help: "HTTP requests by route and status code.",
@@ -70,7 +75,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	if reg != nil {
 		reg.MustRegister(m.queries, m.slow, m.running, m.waiting, m.refused, m.federationErrors,
-			m.federationWarnings, m.requests, m.duration, m.size)
+			m.federationWarnings, m.remoteReads, m.requests, m.duration, m.size)
 	}
 	return m
 }

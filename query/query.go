@@ -28,6 +28,9 @@ import (
 type Store interface {
 	storage.SampleAndChunkQueryable
 	storage.ExemplarQueryable
+	// StartTime is the time in milliseconds since 1970 from which on the store
+	// has everything; what is older is also asked of remote_read endpoints.
+	StartTime() (int64, error)
 }
 
 // Options is what a Query is made of.
@@ -78,6 +81,7 @@ type Options struct {
 // Query answers questions. Make one with New.
 type Query struct {
 	options Options
+	sources *sources
 	parser  parser.Parser
 	engine  *engine
 	slots   *slots
@@ -93,7 +97,8 @@ type Query struct {
 	config atomic.Pointer[Config]
 }
 
-// New builds the engine and the handler; it opens no file.
+// New builds the engine, the handler and the clients of remote_read; it opens
+// no connection.
 func New(o Options) (*Query, error) {
 	if err := o.check(); err != nil {
 		return nil, err
@@ -104,6 +109,7 @@ func New(o Options) (*Query, error) {
 	}
 	q := &Query{
 		options: o,
+		sources: &sources{store: o.Store},
 		parser:  newParser(o.Config),
 		metrics: newMetrics(o.Registerer),
 		trouble: newTrouble(o.Health),
@@ -112,6 +118,12 @@ func New(o Options) (*Query, error) {
 		born:    time.Now().UTC(),
 	}
 	q.ended, q.end = context.WithCancel(context.Background())
+	prom := o.PrometheusConfig()
+	endpoints, err := q.newEndpoints(&prom)
+	if err != nil {
+		return nil, err
+	}
+	q.sources.swap(endpoints)
 	f := features.NewRegistry()
 	announce(f, o)
 	q.slots = newSlots(o.Config.MaxConcurrency, q.metrics, q.trouble.queueFull)
@@ -166,6 +178,12 @@ func (q *Query) Engine() promql.QueryEngine { return q.engine }
 // Parser parses expressions with the functions this island allows.
 func (q *Query) Parser() parser.Parser { return q.parser }
 
+// Queryable reads the store and, beside it, the endpoints of remote_read that
+// are in force: what the API answers from and what expressions of rules should
+// read. A remote that fails is a warning, not an error, unless its answer breaks
+// off halfway.
+func (q *Query) Queryable() storage.SampleAndChunkQueryable { return q.sources }
+
 // Handler serves /api/v1/* and /federate.
 func (q *Query) Handler() http.Handler { return q.handler }
 
@@ -173,8 +191,10 @@ func (q *Query) Handler() http.Handler { return q.handler }
 func (q *Query) Config() Config { return *q.config.Load() }
 
 // Run keeps the journal of running queries and the query log open until ctx
-// ends. Queries are answered whether or not it runs.
+// ends. Queries are answered whether or not it runs; once it has ended, from the
+// store alone.
 func (q *Query) Run(ctx context.Context) error {
+	defer q.sources.swap(nil)
 	if err := q.slots.open(q.options.Dir, q.options.Logger); err != nil {
 		return err
 	}
@@ -198,13 +218,18 @@ func (q *Query) Run(ctx context.Context) error {
 	}
 }
 
-// Prepare readies a new configuration. Commit puts it in force; discard
-// forgets it; exactly one of them must be called.
-func (q *Query) Prepare(next Config) (commit, discard func(), err error) {
+// Prepare readies a new configuration, with the remote_read entries and external
+// labels of prom. Commit puts it in force; discard forgets it; exactly one of
+// them must be called.
+func (q *Query) Prepare(next Config, prom *promconfig.Config) (commit, discard func(), err error) {
 	if err := next.Validate(); err != nil {
 		return nil, nil, err
 	}
 	if err := q.Config().frozen(next); err != nil {
+		return nil, nil, err
+	}
+	endpoints, err := q.newEndpoints(prom)
+	if err != nil {
 		return nil, nil, err
 	}
 	log, err := q.openLog(next.LogFile)
@@ -213,6 +238,7 @@ func (q *Query) Prepare(next Config) (commit, discard func(), err error) {
 	}
 	commit = func() {
 		q.apply(next)
+		q.sources.swap(endpoints)
 		q.setLog(log)
 	}
 	discard = func() {

@@ -21,6 +21,7 @@ type trouble struct {
 	mu       sync.Mutex
 	timeouts spell
 	full     spell
+	remote   spell
 }
 
 // spell is a run of events no more than troubleHold apart.
@@ -44,6 +45,12 @@ func newTrouble(l *health.List) *trouble {
 			Title:    "Queries are refused because too many wait",
 			Remedy:   "Find who asks so much in the query log (query.log_file), or raise query.max_concurrency or query.max_queue.",
 		})},
+		remote: spell{handle: l.Declare(health.Warning{
+			Code:     "query-remote-read",
+			Severity: health.SeverityWarning,
+			Title:    "Queries miss what a remote_read endpoint has",
+			Remedy:   "See that the endpoint answers and accepts this island's credentials, or take it out of remote_read.",
+		})},
 	}
 }
 
@@ -64,11 +71,18 @@ func (t *trouble) queueFull(waiting int64) {
 	t.full.handle.Set("%d queries were refused; %d were waiting at the last", n, waiting)
 }
 
+func (t *trouble) remoteFailed(name, err string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.remote.again()
+	t.remote.handle.Set("%d reads failed; the last, from %s: %s", n, name, err)
+}
+
 // expire clears the warnings whose last event is older than troubleHold.
 func (t *trouble) expire(now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, s := range []*spell{&t.timeouts, &t.full} {
+	for _, s := range []*spell{&t.timeouts, &t.full, &t.remote} {
 		if s.count > 0 && now.Sub(s.last) >= troubleHold {
 			s.count = 0
 			s.handle.Clear()

@@ -22,14 +22,14 @@ import (
 //
 // A reference that the storage has dropped meanwhile is harmless: the storage
 // falls back to the labels and returns the new one, which is then kept. The
-// storage must never give one reference to two series in the life of a cache;
-// the TSDB counts upwards.
+// storage must never give one reference to two series in the life of a cache,
+// also if it is opened again meanwhile.
 //
 // Memory: 56 to 70 bytes per series on top of the labels themselves (a 32-byte
-// entry and its map slot; entryOverhead is accounted). The labels are
-// shared with the storage if it learnt of the series through this cache or can
-// hand out its own (storage.GetRef); else they take the length of all names and
-// values plus 2 bytes per label once more.
+// entry and its map slot; entryOverhead is accounted). The labels are shared with
+// the storage if it learnt of the series through this cache or can hand out its
+// own (storage.GetRef); else they take the length of all names and values plus 2
+// bytes per label once more.
 //
 // Full, a shard drops the least recently written of a few entries picked at
 // random; sweep drops what was not written for the idle time.
@@ -42,9 +42,7 @@ type cache struct {
 	// per shard
 	maxEntries int
 	maxBytes   int64
-	nextSweep  atomic.Int64  // seconds since started
-	epoch      atomic.Uint64 // of the references held
-	entering   sync.Mutex
+	nextSweep  atomic.Int64 // seconds since started
 	metrics    *cacheMetrics
 }
 
@@ -213,29 +211,6 @@ func (c *cache) sweep() {
 		}
 		s.mu.Unlock()
 	}
-}
-
-// enter empties the cache if the epoch of references is another one than that of
-// what it holds. It must be called while a transaction of that epoch is open: then
-// none of an earlier epoch is, that could put something in afterwards.
-func (c *cache) enter(epoch uint64) {
-	if c.epoch.Load() == epoch {
-		return
-	}
-	c.entering.Lock()
-	defer c.entering.Unlock()
-	if c.epoch.Load() == epoch {
-		return
-	}
-	for i := range c.shards {
-		s := &c.shards[i]
-		s.mu.Lock()
-		for k, e := range s.m {
-			c.drop(s, k, e)
-		}
-		s.mu.Unlock()
-	}
-	c.epoch.Store(epoch) // not before: others take it as leave to use the cache
 }
 
 func (c *cache) sweepIfAny() {

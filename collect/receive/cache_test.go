@@ -198,30 +198,6 @@ func refOf(h *remoteWrite, name string) uint64 {
 	return 0
 }
 
-// After the storage was opened again a reference may mean another series.
-func TestReferencesOfAnotherEpoch(t *testing.T) {
-	first, second := openDB(t, 0), openDB(t, 0)
-	f := &faulty{next: first}
-	o := options(f)
-	epoch := uint64(1)
-	o.RefEpoch = func() uint64 { return epoch }
-	h := newRemoteWrite(o, time.Now)
-	t0 := now()
-	mustPost(t, h, typeV1, encode(t, v1(t0, "a", "b")), http.StatusNoContent)
-	f.next, epoch = second, 2
-	mustPost(t, h, typeV1, encode(t, v1(t0, "x", "y", "b", "a")), http.StatusNoContent)
-	mustPost(t, h, typeV1, encode(t, v1(t0+1, "b")), http.StatusNoContent)
-	if hits := counter(t, h.metrics.cache.hits); hits != 1 {
-		t.Errorf("%v hits, want 1: of the last request alone", hits)
-	}
-	got := dump(t, second)
-	for _, want := range []string{`__name__="b", job="j"}: ` + fmt.Sprintf("%d(st 0)=4000000000000000 %d", t0, t0+1), `__name__="x"`, `__name__="y"`, `__name__="a"`} {
-		if !strings.Contains(got, want) {
-			t.Errorf("no %s in:\n%s", want, got)
-		}
-	}
-}
-
 // What the documentation of cache says of its memory.
 func TestCacheMemoryPerSeries(t *testing.T) {
 	const n = 200_000

@@ -21,17 +21,13 @@ import (
 type Options struct {
 	// Config must be valid.
 	Config Config
-	// Appendable takes the samples. Exemplars of remote write need an appender
+	// Appendable takes the samples. It must not give one series reference to two
+	// series for as long as the process runs. Exemplars of remote write need an appender
 	// that is a storage.ExemplarAppenderV2; without it they are refused.
 	Appendable storage.AppendableV2
 	Logger     *slog.Logger
 	// Registerer may be shared by several receivers.
 	Registerer prometheus.Registerer
-	// RefEpoch changes whenever the Appendable has been opened again, so that a
-	// series reference may mean another series; it must change before the first
-	// transaction that follows, and after the last one before. Nil if references
-	// keep their meaning for as long as the process runs.
-	RefEpoch func() uint64
 	// ConfigFunc gives the otlp section of the Prometheus configuration in
 	// force; NewOTLP needs it.
 	ConfigFunc func() promconfig.Config
@@ -47,7 +43,6 @@ type remoteWrite struct {
 	metrics    *metrics
 	byVersion  map[remoteapi.WriteMessageType]*protocolMetrics
 	cache      *cache
-	refEpoch   func() uint64
 	gate       gate
 	scratch    sync.Pool
 	now        func() time.Time
@@ -72,11 +67,10 @@ func newRemoteWrite(o Options, now func() time.Time) *remoteWrite {
 			remoteapi.WriteV1MessageType: m.of(protocolV1),
 			remoteapi.WriteV2MessageType: m.of(protocolV2),
 		},
-		refEpoch: o.RefEpoch,
-		cache:    newCache(o.Config.RemoteWrite.Cache, &m.cache, now),
-		gate:     gate{limits: o.Config.RemoteWrite.Limits},
-		scratch:  sync.Pool{New: func() any { return new(scratch) }},
-		now:      now,
+		cache:   newCache(o.Config.RemoteWrite.Cache, &m.cache, now),
+		gate:    gate{limits: o.Config.RemoteWrite.Limits},
+		scratch: sync.Pool{New: func() any { return new(scratch) }},
+		now:     now,
 	}
 }
 

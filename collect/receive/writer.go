@@ -47,9 +47,6 @@ func (w *writer) begin(h *remoteWrite, b *batch, v2 bool, app storage.AppenderV2
 	w.refs, _ = app.(storage.GetRef)
 	w.maxTime = h.now().Add(maxAhead).UnixMilli()
 	if h.cache != nil {
-		if h.refEpoch != nil {
-			h.cache.enter(h.refEpoch())
-		}
 		w.clock = h.cache.clock()
 		if v2 {
 			w.symbolHashes = h.cache.hashSymbols(w.symbolHashes, b.symbols)

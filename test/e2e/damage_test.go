@@ -64,7 +64,7 @@ func TestTornWAL(t *testing.T) {
 				t.Errorf("nothing of what stood before the damage is served: %v, %v", got, err)
 			}
 			if name == "flipped" {
-				if text := warning(t, i, "store-wal"); !strings.Contains(text, "data/tsdb/wal") {
+				if text := warning(t, i, "store-log"); !strings.Contains(text, "data/tsdb/wal") {
 					t.Errorf("the warning %q does not say where", text)
 				}
 			}
@@ -123,7 +123,7 @@ func TestCorruptedHeadChunk(t *testing.T) {
 	i := newIsland(t, quiet)
 	i.up()
 	w := fill(t, i, 600) // chunks are mapped at 120 samples
-	i.kill()
+	i.stop()             // a stop maps what is not yet
 	file := newest(t, filepath.Join(i.dir, "data/tsdb/chunks_head/0*"))
 	content, err := os.ReadFile(file)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 func TestDemo(t *testing.T) {
 	i := newIsland(t, "")
 	tmp := t.TempDir()
-	i.cmd = exec.Command(binary, "demo", "--listen", i.addr, "--burst-every", "40s", "--burst-for", "25s")
+	i.cmd = exec.Command(binary, "demo", "--listen", i.addr, "--burst-every", "100s", "--burst-for", "25s")
 	i.cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
 	i.launch()
 	i.waitReady()
