@@ -30,8 +30,11 @@ type Options struct {
 	// Alertmanager is nil for DefaultAlertmanager.
 	Alertmanager *amconfig.Config
 
-	Engine     promql.QueryEngine
-	Queryable  storage.Queryable
+	Engine    promql.QueryEngine
+	Queryable storage.Queryable
+	// Local is where the `for` state is restored from: this island's own samples,
+	// not those that a remote read adds. Nil is Queryable.
+	Local      storage.Queryable
 	Appendable storage.AppendableV2
 	Parser     parser.Parser // nil for the upstream default
 
@@ -64,6 +67,9 @@ func (o *Options) complete() error {
 	require("Prometheus", o.Prometheus != nil)
 	require("Engine", o.Engine != nil)
 	require("Queryable", o.Queryable != nil)
+	if o.Local == nil {
+		o.Local = o.Queryable
+	}
 	require("Appendable", o.Appendable != nil)
 	require("Dir", o.Dir != "")
 	if o.Parser == nil {
@@ -155,7 +161,7 @@ func (a *Alert) newRuleManager() *rules.Manager {
 		NotifyFunc:             rules.SendAlerts(a, a.opts.ExternalURL.String()),
 		Context:                ctx,
 		AppendableV2:           a.opts.Appendable,
-		Queryable:              a.opts.Queryable,
+		Queryable:              a.opts.Local,
 		Logger:                 a.logger.With("part", "rules"),
 		Registerer:             a.opts.Registerer,
 		OutageTolerance:        time.Duration(c.OutageTolerance),

@@ -184,7 +184,7 @@ func (i *Island) buildQuery(r *rooms, cfg *config.Config, door storage.Appendabl
 func (i *Island) buildAlert(r *rooms, cfg *config.Config, door storage.AppendableV2) (err error) {
 	r.alert, err = alert.New(alert.Options{
 		Config: cfg.Alert, Prometheus: cfg.Prometheus, Alertmanager: cfg.Alertmanager,
-		Engine: r.query.Engine(), Parser: r.query.Parser(), Queryable: r.query.Queryable(), Appendable: door,
+		Engine: r.query.Engine(), Parser: r.query.Parser(), Queryable: r.query.Queryable(), Local: r.store, Appendable: door,
 		ExternalURL: r.portal.URL(), Dir: filepath.Join(cfg.Island.DataDir, "alert"),
 		Ready: r.store.Ready(), Discovery: r.collect.SDMetrics(),
 		Logger: i.room("alert"), Registerer: i.registry, Health: i.health,

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -17,7 +18,6 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/snappy"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/promslog"
 	promconfig "github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/labels"
@@ -26,6 +26,8 @@ import (
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/storage/remote"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
+
+	"github.com/atoll-mesh/atoll/health"
 )
 
 // far is another island with its own store and upstream's read handler, seen
@@ -258,8 +260,9 @@ func TestRemoteBreaksOff(t *testing.T) {
 		w.Write(rec.Body.Bytes()[:rec.Body.Len()-10])
 	}))
 	t.Cleanup(cut.Close)
-	r := reading(t, document(t, "remote_read: [{url: '%s', read_recent: true}]", cut.URL))
-	wants(t, "the query", r.ask(t, "shop_orders_total"), `"status":"error"`, "unexpected EOF")
+	r := reading(t, document(t, "remote_read: [{url: '%s', read_recent: true}]", cut.URL+"/api/v1/read"))
+	wants(t, "within the first series", r.ask(t, "shop_orders_total"), `"status":"success"`, `"b"`, `!"c"`, "unexpected EOF")
+	wants(t, "after it", r.ask(t, "count_over_time(shop_orders_total[10m])"), `"status":"error"`, "unexpected EOF")
 }
 
 func TestReloadRemotes(t *testing.T) {
@@ -334,7 +337,7 @@ func TestRemotesAreRefused(t *testing.T) {
 	twice := document(t, "remote_read: [{url: 'http://u:secret@a/'}, {url: 'http://u:secret@a/'}]")
 	noCA := document(t, "remote_read: [{url: 'http://u:secret@a/', tls_config: {ca_file: '%s'}}]", filepath.Join(t.TempDir(), "ca.pem"))
 	for want, c := range map[string]*promconfig.Config{
-		"remote_read[1] (http://u:xxxxx@a/): the same entry stands twice":                  twice,
+		"remote_read[1] (http://u:xxxxx@a/): the same entry stands twice":                   twice,
 		"remote_read[0] (http://u:xxxxx@a/): build the HTTP client: unable to read CA cert": noCA,
 	} {
 		if _, _, err := r.Prepare(r.Config(), c); err == nil || !strings.Contains(err.Error(), want) {
@@ -342,7 +345,7 @@ func TestRemotesAreRefused(t *testing.T) {
 		}
 		o := r.options
 		o.PrometheusConfig = func() promconfig.Config { return *c }
-		o.Registerer = prometheus.NewRegistry()
+		o.Registerer, o.Health = nil, health.New(nil)
 		if _, err := New(o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("New: got %v, want %q", err, want)
 		}
@@ -420,6 +423,7 @@ func TestRemoteTLS(t *testing.T) {
 	f := newFar(t, false)
 	srv := httptest.NewUnstartedServer(f.Handler())
 	srv.EnableHTTP2 = true
+	srv.Config.ErrorLog = log.New(f.log, "", 0)
 	srv.StartTLS()
 	t.Cleanup(srv.Close)
 	const doc = "remote_read: [{url: '%s/api/v1/read', read_recent: true, tls_config: {insecure_skip_verify: %t}}]"
