@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/prometheus/scrape"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
+	"github.com/prometheus/prometheus/util/compression"
 	"github.com/prometheus/prometheus/util/logging"
 
 	"github.com/atoll-mesh/atoll/budget"
@@ -37,7 +38,9 @@ const seriesBudget = 10_000_000
 // scrapeDirect is Prometheus' own wiring, but for its fan-out to remote storage.
 func scrapeDirect(dir string) (role, error) {
 	reg := prometheus.NewRegistry()
-	db, err := tsdb.Open(dir, quiet(), reg, tsdb.DefaultOptions(), nil)
+	o := tsdb.DefaultOptions()
+	o.WALCompression = compression.Snappy // the server's default, not the library's
+	db, err := tsdb.Open(dir, quiet(), reg, o, nil)
 	if err != nil {
 		return role{}, err
 	}
