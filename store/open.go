@@ -15,9 +15,6 @@ import (
 )
 
 const (
-	// stripes keeps an idle head small: the TSDB's 16384 cost 3 MB before the
-	// first sample. With 4096 and a million series a stripe holds 250.
-	stripes = 4096
 	// headBuffer gathers head chunks in memory before they are written.
 	headBuffer = 256 << 10
 	// segmentBytes is a quarter of the TSDB's default: a damaged stretch of log
@@ -32,7 +29,6 @@ func tsdbOptions(c Config) *tsdb.Options {
 	o := tsdb.DefaultOptions()
 	o.WALSegmentSize = segmentBytes
 	o.WALCompression, _ = walCompression(c.WALCompression)
-	o.StripeSize = stripes
 	o.HeadChunksWriteBufferSize = headBuffer
 	o.RetentionDuration = time.Duration(c.Retention.Time).Milliseconds()
 	o.MaxBytes = int64(c.Retention.Size)

@@ -106,7 +106,7 @@ func Default() Config {
 // Validate lists every field that cannot hold, joined.
 func (c Config) Validate() error {
 	rw, o := c.RemoteWrite, c.OTLP
-	errs := append(rw.Limits.check("remote_write", 1), o.Limits.check("otlp", otlpExpansion)...)
+	errs := append(rw.check("remote_write", 1), o.check("otlp", otlpExpansion)...)
 	if rw.MaxSeries < 1 {
 		errs = append(errs, fmt.Errorf("remote_write.max_series: got %d, must be at least 1", rw.MaxSeries))
 	}

@@ -97,7 +97,10 @@ func (p *pump) sendable(h *histogram.Histogram, fh *histogram.FloatHistogram) bo
 	if p.spec.Load().v2() {
 		return true
 	}
-	return !(h != nil && h.Schema == histogram.CustomBucketsSchema || fh != nil && fh.Schema == histogram.CustomBucketsSchema)
+	if h != nil {
+		return h.Schema != histogram.CustomBucketsSchema
+	}
+	return fh == nil || fh.Schema != histogram.CustomBucketsSchema
 }
 
 // attach puts an exemplar on its sample if that is still in the batch being built,
