@@ -109,7 +109,7 @@ func (refused) Rollback() error { return nil }
 
 // refusal is why writes are not taken at the moment.
 type refusal struct {
-	reason string // for the metric: disk_full, write_log, low_space
+	reason string // for the metric: disk_full, write_log, low_space, no_directory
 	err    error
 	reopen bool // the log must be repaired before writes go on
 }

@@ -75,6 +75,15 @@ func (r room) chunkSegment() uint64 { return min(max(r.total/256, 4<<20), 512<<2
 func (r room) short() bool { return r.free < r.margin() }
 func (r room) ample() bool { return r.free >= 2*r.margin() }
 
+// refuseBlind stops writing when the directory cannot be looked at: it was moved
+// or its file system is gone, and what is written would not be found again.
+func (s *Store) refuseBlind(cause error) {
+	if s.refusal.Load() != nil {
+		return
+	}
+	s.refuse(&refusal{reason: "no_directory", reopen: true, err: fmt.Errorf("writes refused: %w: %w", ErrWriteLog, cause)})
+}
+
 // guard refuses writes before the disk is full and takes them again once there is
 // ample room. It runs beside keep, for a compaction takes long and takes space.
 func (s *Store) guard(ctx context.Context) {
@@ -84,7 +93,7 @@ func (s *Store) guard(ctx context.Context) {
 		}
 		room, err := measure(s.Dir())
 		if err != nil {
-			s.logger.Error("watching the disk", "err", err)
+			s.refuseBlind(err)
 			continue
 		}
 		switch r := s.refusal.Load(); {

@@ -83,7 +83,7 @@ func declare(l *health.List) *warnings {
 		refused: l.Declare(health.Warning{
 			Code: "store-writes-refused", Severity: health.SeverityCritical,
 			Title:  "Samples are not being stored",
-			Remedy: "Free space on the file system of the data directory, or repair it; the store goes on by itself.",
+			Remedy: "Free space on the file system of the data directory, repair it, or put the directory back; the store goes on by itself.",
 		}),
 		openFailed: l.Declare(health.Warning{
 			Code: "store-open-failed", Severity: health.SeverityCritical,

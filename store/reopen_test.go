@@ -3,6 +3,9 @@ package store
 import (
 	"errors"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -168,4 +171,32 @@ func TestReferencesDoNotOutliveAReopening(t *testing.T) {
 	if set.Err() != nil || found["one"] != 1 || found["two"] != 2 {
 		t.Errorf("found %v (%v), want one sample of one and two of two", found, set.Err())
 	}
+}
+
+// TestDirectoryMovedAway takes the directory from under the store and puts it
+// back: writes are refused meanwhile, and nothing acknowledged is lost.
+func TestDirectoryMovedAway(t *testing.T) {
+	c := config(filepath.Join(t.TempDir(), "tsdb"))
+	r := start(t, c, func(s *Store) { s.every.poll = 5 * time.Millisecond })
+	w := &writer{rnd: rand.New(rand.NewPCG(5, 5)), acked: samples{}}
+	var ts int64
+	write := func() error {
+		ts += 1000
+		return w.commit(r, 0, ts, 5)
+	}
+	if err := write(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(c.Path, c.Path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "writes are refused", func() bool { return errors.Is(write(), flow.ErrUnavailable) })
+	if text := r.warning("store-writes-refused"); !strings.Contains(text, c.Path) {
+		t.Errorf("the warning %q does not name the directory", text)
+	}
+	if err := os.Rename(c.Path+".away", c.Path); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "writes are accepted again", func() bool { return write() == nil })
+	w.heldBy(t, read(t, r), "after the directory came back")
 }

@@ -64,7 +64,7 @@ func execute(args []string, std streams) (code int) {
 	app, err := kong.New(&c,
 		kong.Name("atoll"),
 		kong.Description(description),
-		kong.UsageOnError(),
+		kong.ShortUsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
 		kong.Writers(std.out, std.err),
 		kong.Exit(func(code int) { exited = code }),

@@ -34,7 +34,7 @@ Examples:
 
   atoll query up
   atoll query 'sum by (job) (rate(http_requests_total[5m]))' -r 1h
-  atoll query node_load1 --start -6h --step 1m -f csv > load.csv
+  atoll query node_load1 --start=-6h --step 1m -f csv > load.csv
   atoll query 'topk(5, container_memory_working_set_bytes)' -f json`
 }
 
