@@ -15,6 +15,8 @@ import (
 // Config is what an operator may set about collecting, beside the scrape
 // configuration in the Prometheus document.
 type Config struct {
+	// Scrape bounds what a target may answer.
+	Scrape ScrapeLimits `yaml:"scrape"`
 	// Host configures the built-in job "node".
 	Host host.Config `yaml:"host"`
 	// Cgroup configures the built-in job "cgroup".
@@ -36,6 +38,7 @@ type SelfConfig struct {
 // Default returns the configuration of an operator who set nothing.
 func Default() Config {
 	return Config{
+		Scrape:  defaultScrapeLimits(),
 		Host:    host.Default(),
 		Cgroup:  cgroup.Default(),
 		Self:    SelfConfig{Enabled: true, Interval: model.Duration(15 * time.Second)},
@@ -61,6 +64,9 @@ func (c Config) Validate() error {
 		if i.value != 0 && i.value < minInterval {
 			errs = append(errs, fmt.Errorf("%s: got %s, must be at least %s, or 0 for the global scrape_interval", i.field, i.value, minInterval))
 		}
+	}
+	if err := c.Scrape.validate(); err != nil {
+		errs = append(errs, err)
 	}
 	if err := c.Host.Validate(); err != nil {
 		errs = append(errs, err)

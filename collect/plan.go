@@ -62,7 +62,7 @@ func (c *Collector) makePlan(cfg Config, prom *promconfig.Config) (*plan, error)
 			absent = absent || f.absent
 		}
 		if !absent {
-			p.add(c.limited(sc))
+			p.add(c.limited(cfg, sc))
 		}
 	}
 	for _, j := range jobsOf(cfg) {
@@ -85,16 +85,6 @@ func (c *Collector) makePlan(cfg Config, prom *promconfig.Config) (*plan, error)
 func (p *plan) add(sc *promconfig.ScrapeConfig) {
 	p.scrape.ScrapeConfigs = append(p.scrape.ScrapeConfigs, sc)
 	p.sd[sc.JobName] = sc.ServiceDiscoveryConfigs
-}
-
-// limited returns a copy with the island's limit where the user set none.
-func (c *Collector) limited(sc *promconfig.ScrapeConfig) *promconfig.ScrapeConfig {
-	if sc.SampleLimit != 0 || c.samplesPerTarget == 0 {
-		return sc
-	}
-	limited := *sc
-	limited.SampleLimit = uint(c.samplesPerTarget)
-	return &limited
 }
 
 // refuse returns the faults that the running plan has not.
