@@ -45,6 +45,7 @@ func TestReopenUnderLoad(t *testing.T) {
 	// postings list in place under the eyes of readers (MemPostings.addFor), which
 	// the race detector rightly dislikes.
 	var writing sync.Mutex
+	var heard [2]atomic.Bool // an acknowledgement
 	for id := range 2 {
 		w := &writer{id: id, rnd: rand.New(rand.NewPCG(4, uint64(id))), acked: samples{}}
 		writers = append(writers, w)
@@ -53,6 +54,9 @@ func TestReopenUnderLoad(t *testing.T) {
 				writing.Lock()
 				err := w.commit(r, 0, clock.Add(10_000), 20)
 				writing.Unlock()
+				if err == nil {
+					heard[id].Store(true)
+				}
 				switch {
 				case errors.Is(err, flow.ErrUnavailable):
 					<-time.After(time.Millisecond)
@@ -102,6 +106,7 @@ func TestReopenUnderLoad(t *testing.T) {
 		}
 	}
 	eventually(t, "the store is open", func() bool { return r.refusal.Load() == nil && r.cur.Load() != nil })
+	eventually(t, "both writers are heard", func() bool { return heard[0].Load() && heard[1].Load() })
 	close(stop)
 	wg.Wait()
 	if n := r.metric("atoll_store_opens_total"); n != breaks+1 {
