@@ -49,6 +49,11 @@ SIGINT and SIGTERM stop the island: sources first, the store last.`
 
 // Run blocks until the island is stopped.
 func (c *runCmd) Run(ctx context.Context, std streams) error {
+	// From the first moment on: unhandled, the signal would end the process.
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+
 	load := c.loader()
 	cfg, err := load()
 	if err != nil {
@@ -67,7 +72,7 @@ func (c *runCmd) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	go reloadOnHangup(ctx, isl)
+	go reloadOn(ctx, hangup, isl)
 	return isl.Run(ctx)
 }
 
@@ -101,10 +106,7 @@ func (c *runCmd) read() (*config.Config, error) {
 	return config.Load(defaultConfigFile)
 }
 
-func reloadOnHangup(ctx context.Context, isl *island.Island) {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
+func reloadOn(ctx context.Context, hangup <-chan os.Signal, isl *island.Island) {
 	for {
 		select {
 		case <-hangup:
