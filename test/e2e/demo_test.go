@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"strings"
@@ -18,7 +19,12 @@ func TestDemo(t *testing.T) {
 	i.cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
 	i.launch()
 	i.waitReady()
-	contains(t, i.log.String(), i.url(""))
+	eventually(t, 10*time.Second, "saying where to look", func() error {
+		if !strings.Contains(i.log.String(), i.url("/")) {
+			return errors.New("the address is not printed")
+		}
+		return nil
+	})
 	i.waitValue(time.Minute, `count(up == 1)`, atLeast(5))
 	i.waitValue(time.Minute, `count(node_cpu_seconds_total)`, atLeast(1))
 	i.waitValue(time.Minute, `sum(rate(shop_http_requests_total[30s]))`, func(v float64) bool { return v > 0 })
