@@ -13,8 +13,12 @@ import (
 	"github.com/atoll-mesh/atoll/budget"
 	"github.com/atoll-mesh/atoll/collect"
 	"github.com/atoll-mesh/atoll/flow/send"
+	"github.com/atoll-mesh/atoll/mesh"
+	"github.com/atoll-mesh/atoll/mesh/enrol"
+	"github.com/atoll-mesh/atoll/mesh/witness"
 	"github.com/atoll-mesh/atoll/portal"
 	"github.com/atoll-mesh/atoll/query"
+	"github.com/atoll-mesh/atoll/replica"
 	"github.com/atoll-mesh/atoll/store"
 )
 
@@ -30,6 +34,11 @@ type Config struct {
 	Send    send.Config
 	Alert   alert.Config
 	Budget  budget.Config
+
+	Mesh       mesh.Config
+	Membership enrol.Config
+	Replica    replica.Config
+	Witness    witness.Config
 
 	// Prometheus is the effective document: as written, plus the island's labels
 	// as external labels. Its GetScrapeConfigs works. Never nil.
@@ -96,6 +105,11 @@ func defaults() *Config {
 		Send:    send.Default(),
 		Alert:   alert.Default(),
 		Budget:  budget.Default(),
+
+		Mesh:       mesh.Default(),
+		Membership: enrol.Default(),
+		Replica:    replica.Default(),
+		Witness:    witness.Default(),
 	}
 }
 

@@ -192,6 +192,10 @@ type top struct {
 	Send       any `yaml:"send"`
 	Alert      any `yaml:"alert"`
 	Budget     any `yaml:"budget"`
+	Mesh       any `yaml:"mesh"`
+	Membership any `yaml:"membership"`
+	Replica    any `yaml:"replica"`
+	Witness    any `yaml:"witness"`
 }
 
 // section is one top-level key that decodes into one struct.
@@ -212,6 +216,10 @@ func (c *Config) sections() []section {
 		{"send", &c.Send, func() error { return c.Send.Validate() }},
 		{"alert", &c.Alert, func() error { return c.Alert.Validate() }},
 		{"budget", &c.Budget, func() error { return c.Budget.Validate() }},
+		{"mesh", &c.Mesh, func() error { return c.Mesh.Validate() }},
+		{"membership", &c.Membership, func() error { return c.Membership.Validate() }},
+		{"replica", &c.Replica, func() error { return c.Replica.Validate() }},
+		{"witness", &c.Witness, func() error { return c.Witness.Validate() }},
 	}
 }
 

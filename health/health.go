@@ -65,6 +65,10 @@ type List struct {
 
 	mu       sync.Mutex
 	declared map[string]*Handle
+
+	// of a list made by Lease: where it declares, and what it has declared
+	root   *List
+	leased []*Handle
 }
 
 // New returns an empty list that exposes atoll_health_warning_active{code,severity}.
@@ -82,6 +86,25 @@ func New(reg prometheus.Registerer) *List {
 	return l
 }
 
+// Lease returns a list for rooms that come and go while the island runs: what is
+// declared on it appears in l until end is called, and can be declared again then.
+// The returned list is for Declare only.
+func (l *List) Lease() (lease *List, end func()) {
+	lease = &List{root: l}
+	return lease, func() {
+		lease.mu.Lock()
+		defer lease.mu.Unlock()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for _, h := range lease.leased {
+			h.on, h.gone = false, true
+			delete(l.declared, h.w.Code)
+			l.active.DeleteLabelValues(h.w.Code, string(h.w.Severity))
+		}
+		lease.leased = nil
+	}
+}
+
 // Handle sets and clears one declared warning.
 type Handle struct {
 	list *List
@@ -89,6 +112,7 @@ type Handle struct {
 
 	// guarded by list.mu
 	on    bool
+	gone  bool // its lease has ended
 	text  string
 	since time.Time
 }
@@ -96,6 +120,13 @@ type Handle struct {
 // Declare announces a kind of trouble. Declaring a code twice is a programmer's
 // error and panics.
 func (l *List) Declare(w Warning) *Handle {
+	if l.root != nil {
+		h := l.root.Declare(w)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.leased = append(l.leased, h)
+		return h
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if _, dup := l.declared[w.Code]; dup {
@@ -111,6 +142,9 @@ func (l *List) Declare(w Warning) *Handle {
 func (h *Handle) Set(format string, args ...any) {
 	h.list.mu.Lock()
 	defer h.list.mu.Unlock()
+	if h.gone {
+		return
+	}
 	if !h.on {
 		h.on, h.since = true, time.Now()
 	}
@@ -122,6 +156,9 @@ func (h *Handle) Set(format string, args ...any) {
 func (h *Handle) Clear() {
 	h.list.mu.Lock()
 	defer h.list.mu.Unlock()
+	if h.gone {
+		return
+	}
 	h.on = false
 	h.list.active.WithLabelValues(h.w.Code, string(h.w.Severity)).Set(0)
 }

@@ -58,3 +58,24 @@ func TestDeclareTwicePanics(t *testing.T) {
 	}()
 	l.Declare(Warning{Code: "a"})
 }
+
+func TestLease(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	l := New(reg)
+	lease, end := l.Lease()
+	first := lease.Declare(Warning{Code: "mesh-alone", Severity: SeverityWarning})
+	first.Set("nobody answers")
+	if got := l.Active(); len(got) != 1 || got[0].Text != "nobody answers" {
+		t.Fatalf("active: %v, want what was set on the lease", got)
+	}
+	end()
+	first.Set("too late")
+	if got := l.Active(); len(got) != 0 || len(l.Declared()) != 0 {
+		t.Fatalf("after the end: active %v, declared %v, want neither", got, l.Declared())
+	}
+	again, _ := l.Lease()
+	again.Declare(Warning{Code: "mesh-alone", Severity: SeverityWarning}).Set("again")
+	if got := l.Active(); len(got) != 1 || got[0].Text != "again" {
+		t.Fatalf("active: %v, want the second lease's", got)
+	}
+}

@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	promconfig "github.com/prometheus/prometheus/config"
 
 	"github.com/atoll-mesh/atoll/config"
 	"github.com/atoll-mesh/atoll/health"
+	"github.com/atoll-mesh/atoll/mesh/control"
 	"github.com/atoll-mesh/atoll/portal"
 )
 
@@ -33,6 +35,9 @@ type Options struct {
 	Level  *slog.LevelVar
 	// Version is shown by the API and the status.
 	Version string
+	// Join has the island join a network when it starts; Joined hears how that went.
+	Join   *control.JoinRequest
+	Joined func(control.JoinResult)
 }
 
 // Island is one autonomous node.
@@ -53,10 +58,16 @@ type Island struct {
 	loadedAt     atomic.Pointer[time.Time]
 	lastReload   atomic.Pointer[portal.ReloadResult]
 	reloadFailed *health.Handle
+	sharedLeft   *health.Handle
 	reloading    sync.Mutex
 
 	mu    sync.Mutex
 	rooms *rooms // nil until they are made
+
+	// membership is nil while the island belongs to no network; joining is held
+	// by whoever changes that.
+	membership atomic.Pointer[membership]
+	joining    sync.Mutex
 }
 
 // New checks the options. It takes no port and opens no file.
@@ -68,13 +79,15 @@ func New(opts Options) (*Island, error) {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	reg := prometheus.NewRegistry()
-	i := &Island{
+	var i *Island
+	member := prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return i.gatherMembership() })
+	i = &Island{
 		opts:     opts,
 		logger:   opts.Logger,
 		registry: reg,
 		// The remote storage client registers its counters with the default
 		// registry, where the runtime's and the process' metrics are too.
-		gatherer: prometheus.Gatherers{reg, prometheus.DefaultGatherer},
+		gatherer: prometheus.Gatherers{reg, member, prometheus.DefaultGatherer},
 		health:   health.New(reg),
 		metrics:  newMetrics(reg, opts.Version),
 		steps:    newStack(opts.Logger),
@@ -88,7 +101,13 @@ func New(opts Options) (*Island, error) {
 		Title:    "the configuration on disk was refused, the one from before runs on",
 		Remedy:   "correct what the text names, check with `atoll check`, then reload or restart",
 	})
-	i.adopt(opts.Config)
+	i.sharedLeft = i.health.Declare(health.Warning{
+		Code:     "shared-scrape-left-out",
+		Severity: health.SeverityWarning,
+		Title:    "a shared scrape document does not go together with this island's own configuration and is left out",
+		Remedy:   "give its jobs names that no other configuration uses: `atoll edit` the document that the text names",
+	})
+	i.adopt(i.withShared(opts.Config))
 	i.setLogLevel(opts.Config.Log.Level)
 	return i, nil
 }
@@ -150,6 +169,14 @@ func (i *Island) Addr() string {
 func (i *Island) Config() *config.Config { return i.config.Load() }
 
 func (i *Island) prometheusConfig() promconfig.Config { return *i.Config().Prometheus }
+
+// gatherMembership adds the metrics of the network that the island belongs to now.
+func (i *Island) gatherMembership() ([]*dto.MetricFamily, error) {
+	if m := i.membership.Load(); m != nil {
+		return m.registry.Gather()
+	}
+	return nil, nil
+}
 
 func (i *Island) adopt(c *config.Config) {
 	now := time.Now()

@@ -74,12 +74,15 @@ func (s *stack) enter(st *step, state portal.RoomState, err error) {
 // does not end in time is named in the error and left behind; those below it
 // are still asked to stop.
 func (s *stack) stop(timeout time.Duration) error {
-	deadline, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
 	s.mu.Lock()
 	steps := slices.Clone(s.steps)
 	s.mu.Unlock()
+	return s.stopSteps(timeout, steps)
+}
 
+func (s *stack) stopSteps(timeout time.Duration, steps []*step) error {
+	deadline, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
 	var errs []error
 	for _, st := range slices.Backward(steps) {
 		begin := time.Now()
@@ -100,6 +103,22 @@ func (s *stack) stop(timeout time.Duration) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// end stops the named steps, last started first, and forgets them: they belong
+// to something that this island gives up while it goes on.
+func (s *stack) end(timeout time.Duration, names ...string) error {
+	s.mu.Lock()
+	var leaving []*step
+	s.steps = slices.DeleteFunc(s.steps, func(st *step) bool {
+		if !slices.Contains(names, st.status.Name) {
+			return false
+		}
+		leaving = append(leaving, st)
+		return true
+	})
+	s.mu.Unlock()
+	return s.stopSteps(timeout, leaving)
 }
 
 // states lists the steps in start order.

@@ -22,6 +22,15 @@ type room struct {
 // on any error the running one stays in force and the error says everything that
 // stands against the new one. It is safe for concurrent use.
 func (i *Island) Reload(context.Context) error {
+	if i.opts.Load == nil {
+		return errors.New("this island was started without a configuration file: there is nothing to load again")
+	}
+	return i.reapply()
+}
+
+// reapply is Reload for what changed beside the file: without one, shared
+// documents still come and go.
+func (i *Island) reapply() error {
 	i.reloading.Lock()
 	defer i.reloading.Unlock()
 
@@ -42,14 +51,11 @@ func (i *Island) Reload(context.Context) error {
 }
 
 func (i *Island) reload() error {
-	if i.opts.Load == nil {
-		return errors.New("this island was started without a configuration file: there is nothing to load again")
-	}
 	rooms := i.preparable()
 	if rooms == nil {
 		return errors.New("the island is still starting: try again when it is ready")
 	}
-	next, err := i.opts.Load()
+	next, err := i.load()
 	if err != nil {
 		return err
 	}
@@ -76,6 +82,18 @@ func (i *Island) reload() error {
 		commit()
 	}
 	return nil
+}
+
+// load reads the configuration and what the network shares.
+func (i *Island) load() (*config.Config, error) {
+	next := i.opts.Config
+	if i.opts.Load != nil {
+		var err error
+		if next, err = i.opts.Load(); err != nil {
+			return nil, err
+		}
+	}
+	return i.withShared(next), nil
 }
 
 // prepareIsland refuses what belongs to the island itself and cannot change

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"net"
 	"net/http"
 	"path/filepath"
 	"sync/atomic"
@@ -19,6 +21,7 @@ import (
 	"github.com/atoll-mesh/atoll/collect/receive"
 	"github.com/atoll-mesh/atoll/config"
 	"github.com/atoll-mesh/atoll/flow/send"
+	"github.com/atoll-mesh/atoll/mesh/control"
 	"github.com/atoll-mesh/atoll/portal"
 	"github.com/atoll-mesh/atoll/query"
 	"github.com/atoll-mesh/atoll/store"
@@ -33,6 +36,7 @@ type rooms struct {
 	alert   *alert.Alert
 	collect *collect.Collector
 	portal  *portal.Portal
+	control net.Listener
 
 	// The portal must hold its address before the others are made: they put it
 	// into links. Until then their routes answer 503.
@@ -46,6 +50,9 @@ func (i *Island) start(ctx context.Context) error {
 		if r.portal != nil {
 			_ = r.portal.Close() // the reason that matters is err
 		}
+		if r.control != nil {
+			_ = r.control.Close()
+		}
 		return err
 	}
 	i.setRooms(r)
@@ -53,6 +60,13 @@ func (i *Island) start(ctx context.Context) error {
 	i.steps.start("budget", r.budget.Run)
 	i.steps.start("store", r.store.Run)
 	i.steps.start("portal", r.portal.Run)
+	i.steps.start("control", i.serveControl(r.control))
+	if err := i.startMembership(ctx); err != nil {
+		return err
+	}
+	if err := i.joinFirst(ctx); err != nil {
+		return err
+	}
 	if err := i.waitFor(ctx, r.store.Ready()); err != nil {
 		return err
 	}
@@ -91,6 +105,9 @@ func (i *Island) build(r *rooms) (err error) {
 	if err = r.portal.Listen(); err != nil {
 		return err
 	}
+	if r.control, err = control.Listen(cfg.Island.DataDir); err != nil {
+		return err
+	}
 	r.store, err = store.New(store.Options{
 		Config: cfg.Store, Logger: i.room("store"), Registerer: i.registry, Health: i.health,
 	})
@@ -127,15 +144,24 @@ func (i *Island) build(r *rooms) (err error) {
 	return nil
 }
 
+// serveControl answers the island's own user.
+func (i *Island) serveControl(l net.Listener) func(context.Context) error {
+	return func(ctx context.Context) error {
+		return control.Serve(ctx, l, i.Config().Island.DataDir, i.controlRoutes())
+	}
+}
+
 func (i *Island) newPortal(r *rooms, cfg *config.Config) (*portal.Portal, error) {
+	routes := i.openRoutes()
+	maps.Copy(routes, map[string]http.Handler{
+		"/api/v1/":      &r.queryRoutes,
+		"GET /federate": &r.queryRoutes,
+		"/api/v2/":      &r.alertRoutes,
+	})
 	return portal.New(portal.Options{
 		Config: cfg.HTTP, Logger: i.room("portal"), Registerer: i.registry, Gatherer: i.gatherer,
 		Health: i.health, Ready: i.isReady, Reload: i.Reload, Quit: i.stopSoon, Status: i.status,
-		Routes: map[string]http.Handler{
-			"/api/v1/":      &r.queryRoutes,
-			"GET /federate": &r.queryRoutes,
-			"/api/v2/":      &r.alertRoutes,
-		},
+		Routes: routes,
 	})
 }
 
@@ -213,6 +239,7 @@ func (i *Island) preparable() []room {
 			return r.alert.Prepare(c.Alert, c.Prometheus, c.Alertmanager)
 		}},
 		{"collect", func(c *config.Config) (func(), func(), error) { return r.collect.Prepare(c.Collect, c.Prometheus) }},
+		{"mesh", i.prepareMembership},
 	}
 }
 

@@ -29,7 +29,8 @@ var storeys = [][]string{
 	{"config"},
 	{"mesh", "replica", "collect", "probe", "edge", "aggregate", "store", "query", "alert", "asset", "distribute", "portal"},
 	{"ui"},
-	{"flow", "wire", "budget"},
+	{"trust"},
+	{"flow", "wire", "budget", "policy"},
 	{"health"},
 }
 
@@ -170,6 +171,7 @@ func TestForbidden(t *testing.T) {
 func TestSource(t *testing.T) {
 	for _, p := range packages(t) {
 		documented := len(p.GoFiles) == 0
+		virtual := usesSynctest(t, p)
 		for _, name := range slices.Concat(p.GoFiles, p.TestGoFiles, p.XTestGoFiles) {
 			path := filepath.Join(p.Dir, name)
 			src, err := os.ReadFile(path)
@@ -191,7 +193,7 @@ func TestSource(t *testing.T) {
 			if n := countLines(src); n > 600 {
 				t.Errorf("%s has %d lines: split it by what it is about (limit 600)", rel, n)
 			}
-			for _, problem := range habits(file, isTest) {
+			for _, problem := range habits(file, isTest, virtual) {
 				t.Errorf("%s: %s", rel, problem)
 			}
 		}
@@ -209,8 +211,9 @@ func countLines(src []byte) int {
 	return n
 }
 
-// habits finds init functions outside tests and sleeps inside them.
-func habits(file *ast.File, isTest bool) []string {
+// habits finds init functions outside tests and sleeps inside them, unless their
+// package has virtual time.
+func habits(file *ast.File, isTest, virtual bool) []string {
 	var found []string
 	ast.Inspect(file, func(n ast.Node) bool {
 		switch n := n.(type) {
@@ -219,7 +222,7 @@ func habits(file *ast.File, isTest bool) []string {
 				found = append(found, "func init: do the work in New, visibly")
 			}
 		case *ast.SelectorExpr:
-			if x, ok := n.X.(*ast.Ident); ok && isTest && x.Name == "time" && n.Sel.Name == "Sleep" && !usesSynctest(file) {
+			if x, ok := n.X.(*ast.Ident); ok && isTest && x.Name == "time" && n.Sel.Name == "Sleep" && !virtual {
 				found = append(found, "time.Sleep in a test: use testing/synctest, or poll with a deadline")
 			}
 		}
@@ -228,10 +231,17 @@ func habits(file *ast.File, isTest bool) []string {
 	return found
 }
 
-// usesSynctest reports whether the file runs under virtual time, where a sleep
-// costs nothing and is exact.
-func usesSynctest(file *ast.File) bool {
-	return slices.ContainsFunc(file.Imports, func(i *ast.ImportSpec) bool {
-		return i.Path.Value == fmt.Sprintf("%q", "testing/synctest")
+// usesSynctest reports whether the package's tests run under virtual time, where
+// a sleep costs nothing and is exact. Harness and tests may be in two files.
+func usesSynctest(t *testing.T, p goPackage) bool {
+	t.Helper()
+	return slices.ContainsFunc(slices.Concat(p.TestGoFiles, p.XTestGoFiles), func(name string) bool {
+		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(file.Imports, func(i *ast.ImportSpec) bool {
+			return i.Path.Value == fmt.Sprintf("%q", "testing/synctest")
+		})
 	})
 }

@@ -29,6 +29,20 @@ type cli struct {
 	Check      checkCmd                  `cmd:"" help:"Check configuration, rule and Alertmanager files: every error at once."`
 	Query      queryCmd                  `cmd:"" help:"Ask a running island a PromQL question."`
 	Status     statusCmd                 `cmd:"" help:"Say what runs on an island, what is wrong, and what to do."`
+	Init       initCmd                   `cmd:"" group:"mesh" help:"Make a network, with this island as its first member."`
+	Invite     inviteCmd                 `cmd:"" group:"mesh" help:"Print a token with which another site joins the network."`
+	Join       joinCmd                   `cmd:"" group:"mesh" help:"Join the network that a token is for, and run the island."`
+	Leave      leaveCmd                  `cmd:"" group:"mesh" help:"End this island's membership."`
+	Revoke     revokeCmd                 `cmd:"" group:"mesh" help:"End another island's membership, or take back an invitation."`
+	Rotate     rotateCmd                 `cmd:"" group:"mesh" help:"Replace the node, signer or root key."`
+	Peers      peersCmd                  `cmd:"" group:"mesh" help:"Show the other islands: how they are reached, and why not directly."`
+	Ping       pingCmd                   `cmd:"" group:"mesh" help:"Measure the way to another island."`
+	Audit      auditCmd                  `cmd:"" group:"mesh" help:"Show or verify the signed log of changes."`
+	Get        getCmd                    `cmd:"" group:"documents" help:"Print a shared document, or list them."`
+	Set        setCmd                    `cmd:"" group:"documents" help:"Write or delete a shared document."`
+	Edit       editCmd                   `cmd:"" group:"documents" help:"Edit a shared document in your editor."`
+	Diff       diffCmd                   `cmd:"" group:"documents" help:"Compare versions of a shared document."`
+	History    historyCmd                `cmd:"" group:"documents" help:"List the versions of a shared document."`
 	Version    versionCmd                `cmd:"" help:"Print the version and what it was built with."`
 	Completion kongcompletion.Completion `cmd:"" help:"Print how to switch on tab completion for bash, zsh or fish."`
 }
@@ -71,6 +85,10 @@ func execute(args []string, std streams) (code int) {
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(std),
 		kong.Vars{"url": "http://127.0.0.1:59080"},
+		kong.ExplicitGroups([]kong.Group{
+			{Key: "mesh", Title: "Network of islands:"},
+			{Key: "documents", Title: "Shared documents:"},
+		}),
 	)
 	if err != nil {
 		fmt.Fprintln(std.err, "atoll:", err)

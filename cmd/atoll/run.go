@@ -14,6 +14,7 @@ import (
 	"github.com/atoll-mesh/atoll/collect"
 	"github.com/atoll-mesh/atoll/config"
 	"github.com/atoll-mesh/atoll/island"
+	"github.com/atoll-mesh/atoll/mesh/control"
 )
 
 // defaultConfigFile is read if it is there; naming another that is not is an error.
@@ -48,7 +49,10 @@ SIGINT and SIGTERM stop the island: sources first, the store last.`
 }
 
 // Run blocks until the island is stopped.
-func (c *runCmd) Run(ctx context.Context, std streams) error {
+func (c *runCmd) Run(ctx context.Context, std streams) error { return c.run(ctx, std, nil, nil) }
+
+// run starts the island and, if asked to, makes it join a network first.
+func (c *runCmd) run(ctx context.Context, std streams, join *control.JoinRequest, joined func(control.JoinResult)) error {
 	// From the first moment on: unhandled, the signal would end the process.
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
@@ -68,6 +72,8 @@ func (c *runCmd) Run(ctx context.Context, std streams) error {
 		Logger:  logger,
 		Level:   level,
 		Version: version,
+		Join:    join,
+		Joined:  joined,
 	})
 	if err != nil {
 		return err

@@ -1,0 +1,277 @@
+package discover
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	dht "github.com/libp2p/go-libp2p-kad-dht"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/p2p/discovery/mdns"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+const (
+	// mdnsFor is how long an address heard on the local network counts.
+	mdnsFor = 10 * time.Minute
+	// lanRate bounds what mDNS can make this island do: members found per minute.
+	lanRate    = 60
+	dhtRefresh = time.Hour
+	lookupTime = 8 * time.Second
+	whoIsEvery = 5 * time.Minute
+)
+
+// finder asks the local network, the DHT and static addresses for members.
+type finder struct {
+	d *Discover
+
+	mu    sync.Mutex
+	table *dht.IpfsDHT
+	lan   mdns.Service
+	again bool // restart mDNS: the interfaces changed
+	heard int  // members heard by mDNS within the present minute
+	wake  chan struct{}
+}
+
+// Prefix is the DHT's protocol prefix of a network.
+func Prefix(network string) protocol.ID { return protocol.ID("/atoll/" + network) }
+
+// service is the name on the local network: at most 15 characters by RFC 6335.
+func service(network string) string {
+	return "_atoll-" + network[:min(8, len(network))] + "._udp"
+}
+
+func (f *finder) start(ctx context.Context) error {
+	f.wake = make(chan struct{}, 1)
+	if !f.d.opts.Config.DHT {
+		return nil
+	}
+	mode := dht.ModeAuto
+	if f.d.opts.Server {
+		mode = dht.ModeServer
+	}
+	table, err := dht.New(f.d.opts.Host,
+		dht.ProtocolPrefix(Prefix(f.d.opts.Network)),
+		dht.Mode(mode),
+		dht.DisableValues(), dht.DisableProviders(),
+		dht.DisableAutoRefresh(), // it would walk the table every ten minutes
+		dht.RoutingTableRefreshQueryTimeout(lookupTime),
+		dht.RoutingTableFilter(func(_ any, p peer.ID) bool { return f.d.IsMember(p) }),
+		dht.QueryFilter(func(_ any, ai peer.AddrInfo) bool {
+			ok := f.d.IsMember(ai.ID)
+			if !ok && ai.ID != f.d.opts.Host.ID() {
+				f.d.metrics.strangers.WithLabelValues("dht").Inc()
+			}
+			return ok
+		}),
+	)
+	if err != nil {
+		return fmt.Errorf("start the DHT: %w", err)
+	}
+	f.mu.Lock()
+	f.table = table
+	f.mu.Unlock()
+	return nil
+}
+
+// renew asks for a new look at the local network.
+func (f *finder) renew() {
+	f.mu.Lock()
+	f.again = true
+	wake := f.wake
+	f.mu.Unlock()
+	if wake != nil {
+		poke(wake)
+	}
+}
+
+func (f *finder) run(ctx context.Context) {
+	defer f.stop()
+	f.startLAN()
+	minute := time.NewTicker(time.Minute)
+	defer minute.Stop()
+	refresh := time.NewTimer(time.Minute)
+	defer refresh.Stop()
+	var asked time.Time
+	for {
+		if time.Since(asked) >= whoIsEvery {
+			f.askStatic(ctx)
+			asked = time.Now()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-minute.C:
+			f.mu.Lock()
+			f.heard = 0
+			f.mu.Unlock()
+			f.forgetStrangers()
+		case <-refresh.C:
+			f.refresh(ctx)
+			refresh.Reset(dhtRefresh/2 + rand.N(dhtRefresh))
+		case <-f.wake:
+			f.mu.Lock()
+			again := f.again
+			f.again = false
+			f.mu.Unlock()
+			if again {
+				f.stopLAN()
+				f.startLAN()
+				asked = time.Time{}
+			}
+		}
+	}
+}
+
+func (f *finder) stop() {
+	f.stopLAN()
+	f.mu.Lock()
+	table := f.table
+	f.table = nil
+	f.mu.Unlock()
+	if table != nil {
+		table.Close()
+	}
+}
+
+func (f *finder) refresh(ctx context.Context) {
+	f.mu.Lock()
+	table := f.table
+	f.mu.Unlock()
+	if table == nil {
+		return
+	}
+	select {
+	case err := <-table.RefreshRoutingTable():
+		if err != nil {
+			f.d.log.Debug("DHT refresh", "err", err)
+		}
+	case <-ctx.Done():
+	}
+}
+
+// forgetStrangers removes who has left the roster from the DHT's table.
+func (f *finder) forgetStrangers() {
+	f.mu.Lock()
+	table := f.table
+	f.mu.Unlock()
+	if table == nil {
+		return
+	}
+	rt := table.RoutingTable()
+	for _, p := range rt.ListPeers() {
+		if !f.d.IsMember(p) {
+			rt.RemovePeer(p)
+		}
+	}
+	f.d.metrics.table.Set(float64(rt.Size()))
+}
+
+// lookup asks other members where p is; what they say goes to the address book.
+func (f *finder) lookup(ctx context.Context, p peer.ID) bool {
+	f.mu.Lock()
+	table := f.table
+	f.mu.Unlock()
+	if table == nil || table.RoutingTable().Size() == 0 {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookupTime)
+	defer cancel()
+	info, err := table.FindPeer(ctx, p)
+	if err != nil || len(info.Addrs) == 0 {
+		f.d.metrics.lookups.WithLabelValues("missing").Inc()
+		return false
+	}
+	f.d.metrics.lookups.WithLabelValues("found").Inc()
+	f.d.metrics.found.WithLabelValues("dht").Inc()
+	f.d.opts.Host.Peerstore().AddAddrs(p, bounded(info.Addrs), mdnsFor)
+	return true
+}
+
+func (f *finder) startLAN() {
+	if !f.d.opts.Config.MDNS {
+		return
+	}
+	s := mdns.NewMdnsService(f.d.opts.Host, service(f.d.opts.Network), f)
+	if err := s.Start(); err != nil {
+		f.d.log.Info("members on the local network are not looked for", "err", err)
+		s.Close()
+		return
+	}
+	f.mu.Lock()
+	f.lan = s
+	f.mu.Unlock()
+}
+
+func (f *finder) stopLAN() {
+	f.mu.Lock()
+	s := f.lan
+	f.lan = nil
+	f.mu.Unlock()
+	if s != nil {
+		s.Close()
+	}
+}
+
+// HandlePeerFound hears of somebody on the local network. Anybody there can send
+// such a message: only members' keys count, and only so many a minute.
+func (f *finder) HandlePeerFound(ai peer.AddrInfo) {
+	if !f.d.IsMember(ai.ID) {
+		f.d.metrics.strangers.WithLabelValues("mdns").Inc()
+		return
+	}
+	f.mu.Lock()
+	f.heard++
+	ok := f.heard <= lanRate
+	f.mu.Unlock()
+	if !ok {
+		return
+	}
+	f.d.metrics.found.WithLabelValues("mdns").Inc()
+	f.d.opts.Host.Peerstore().AddAddrs(ai.ID, bounded(ai.Addrs), mdnsFor)
+	f.d.Reachable(ai.ID)
+}
+
+// askStatic finds out whose the nameless static addresses are.
+func (f *finder) askStatic(ctx context.Context) {
+	d := f.d
+	key := d.opts.Host.Peerstore().PrivKey(d.opts.Host.ID())
+	for i, s := range d.fixed {
+		if s.Who != "" || s.ID != "" || key == nil {
+			continue
+		}
+		p, err := whoIs(ctx, key, s)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			d.log.Debug("static address gave no key", "addr", s.Addrs[0], "err", err)
+			continue
+		}
+		if !d.IsMember(p) {
+			d.metrics.strangers.WithLabelValues("static").Inc()
+			d.log.Warn("a static address belongs to somebody who is no member", "addr", s.Addrs[0], "key", p)
+			continue
+		}
+		d.mu.Lock()
+		known := d.whois[i] == p
+		d.whois[i] = p
+		d.mu.Unlock()
+		if !known {
+			d.metrics.found.WithLabelValues("static").Inc()
+			d.Reachable(p)
+		}
+	}
+}
+
+// bounded cuts what somebody else says about addresses to a sane number.
+func bounded(addrs []ma.Multiaddr) []ma.Multiaddr {
+	const limit = 32
+	if len(addrs) > limit {
+		return addrs[:limit]
+	}
+	return addrs
+}

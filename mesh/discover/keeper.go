@@ -1,0 +1,213 @@
+package discover
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+)
+
+const (
+	dialTimeout = 15 * time.Second
+	dialsAtOnce = 16
+	// The wait after the first failed dial, doubled up to the second figure, each
+	// between a half and one and a half of itself.
+	firstWait = time.Second
+	lastWait  = 5 * time.Minute
+	// After deadAfter failures in a row a member counts as gone when choosing; it is
+	// still tried.
+	deadAfter = 3
+	// A connection must last this long before the failures before it are forgotten:
+	// a refusal by the other side comes after a dial that worked.
+	stableAfter = 20 * time.Second
+	keeperTick  = 30 * time.Second
+)
+
+// target is a member that is to be dialled.
+type target struct {
+	failures int
+	next     time.Time
+	last     string
+	dialing  bool
+	since    time.Time // connected since
+}
+
+// keeper dials who is missing and closes who is surplus. Its methods are called
+// from Run's goroutine.
+type keeper struct {
+	d     *Discover
+	slots chan struct{}
+	wg    *sync.WaitGroup
+}
+
+// heard notes a connection that came or went and reports whether to act on it.
+func (k *keeper) heard(e event.EvtPeerConnectednessChanged) bool {
+	d := k.d
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, member := d.members[e.Peer]; !member {
+		return false
+	}
+	t := d.targets[e.Peer]
+	if t == nil {
+		t = &target{}
+		d.targets[e.Peer] = t
+	}
+	now := time.Now()
+	if e.Connectedness == network.NotConnected {
+		if !t.since.IsZero() && now.Sub(t.since) < stableAfter {
+			t.fail(now, "the connection was closed at once: the other side may have refused it")
+		}
+		t.since = time.Time{}
+		return d.wanted[e.Peer]
+	}
+	if t.since.IsZero() {
+		t.since = now
+	}
+	return true
+}
+
+func (t *target) fail(now time.Time, why string) {
+	t.failures++
+	wait := min(firstWait<<min(t.failures-1, 16), lastWait)
+	t.next = now.Add(wait/2 + rand.N(wait))
+	t.last = why
+}
+
+// round dials who is due and returns when to look again.
+func (k *keeper) round(ctx context.Context, now time.Time) time.Time {
+	d := k.d
+	d.mu.Lock()
+	fresh := d.fresh
+	d.mu.Unlock()
+	if fresh {
+		d.readMembers()
+	}
+	due, next := k.due(now)
+	for _, p := range due {
+		select {
+		case k.slots <- struct{}{}:
+			k.wg.Go(func() {
+				defer func() { <-k.slots; poke(d.kick) }()
+				k.done(p, d.dial(ctx, p, "keep"))
+			})
+		default:
+			// All slots are busy: whoever ends pokes.
+			d.mu.Lock()
+			d.targets[p].dialing = false
+			d.mu.Unlock()
+		}
+	}
+	k.closeSurplus(now)
+	return next
+}
+
+// due marks and returns the wanted members that are to be dialled now.
+func (k *keeper) due(now time.Time) (due []peer.ID, next time.Time) {
+	d := k.d
+	self := d.opts.Host.ID()
+	next = now.Add(keeperTick)
+	missing, waiting := 0, 0
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	roused := d.roused
+	d.roused = false
+	rechoose := false
+	for p := range d.wanted {
+		t := d.targets[p]
+		if t == nil {
+			t = &target{}
+			// Both ends want each other: one lets the other begin.
+			if self > p {
+				t.next = now.Add(time.Second/2 + rand.N(time.Second/2))
+			}
+			d.targets[p] = t
+		}
+		if roused && !t.dialing {
+			rechoose = rechoose || t.failures >= deadAfter
+			t.failures, t.next = 0, time.Time{}
+		}
+		if connected(d.opts.Host, p) {
+			if t.since.IsZero() {
+				t.since = now
+			}
+			if t.failures > 0 && now.Sub(t.since) >= stableAfter {
+				rechoose = rechoose || t.failures >= deadAfter
+				t.failures, t.last, t.next = 0, "", time.Time{}
+			}
+			continue
+		}
+		missing++
+		switch {
+		case t.dialing:
+		case !now.Before(t.next):
+			t.dialing = true
+			due = append(due, p)
+		default:
+			waiting++
+			if t.next.Before(next) {
+				next = t.next
+			}
+		}
+	}
+	if rechoose {
+		d.chooseLocked()
+	}
+	d.metrics.missing.Set(float64(missing))
+	d.metrics.waiting.Set(float64(waiting))
+	return due, next
+}
+
+func (k *keeper) done(p peer.ID, err error) {
+	d := k.d
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t := d.targets[p]
+	if t == nil {
+		return
+	}
+	t.dialing = false
+	if err == nil {
+		return
+	}
+	t.fail(time.Now(), err.Error())
+	if t.failures == deadAfter {
+		d.chooseLocked()
+	}
+	d.log.Debug("neighbour was not reached", "peer", p, "failures", t.failures, "err", err)
+}
+
+// closeSurplus ends connections that this island opened, that it has not chosen,
+// and that nobody used for a while. What others opened is theirs to close, what
+// is protected or a relay of ours stays.
+func (k *keeper) closeSurplus(now time.Time) {
+	d := k.d
+	idle := time.Duration(d.opts.Config.IdleFor)
+	cm := d.opts.Host.ConnManager()
+	for _, c := range d.opts.Host.Network().Conns() {
+		p := c.RemotePeer()
+		if c.Stat().Direction != network.DirOutbound || now.Sub(c.Stat().Opened) < idle || cm.IsProtected(p, "") || d.opts.Keep(p) {
+			continue
+		}
+		d.mu.Lock()
+		keep := d.wanted[p] || now.Sub(d.used[p]) < idle
+		d.mu.Unlock()
+		if !keep {
+			c.Close()
+			d.metrics.surplus.Inc()
+		}
+	}
+}
+
+// clearBackoff: the waits are kept here, the swarm's own would come on top.
+func clearBackoff(h host.Host, p peer.ID) {
+	if s, ok := h.Network().(interface{ Backoff() *swarm.DialBackoff }); ok {
+		s.Backoff().Clear(p)
+	}
+}

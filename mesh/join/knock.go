@@ -1,0 +1,198 @@
+package join
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/transport"
+	ma "github.com/multiformats/go-multiaddr"
+	madns "github.com/multiformats/go-multiaddr-dns"
+	mss "github.com/multiformats/go-multistream"
+
+	"github.com/atoll-mesh/atoll/mesh/frame"
+	"github.com/atoll-mesh/atoll/mesh/ident"
+	"github.com/atoll-mesh/atoll/trust"
+	"github.com/atoll-mesh/atoll/wire/meshpb"
+)
+
+// Why a guest was not served. Errors of Knock wrap one of them.
+var (
+	// ErrNobody: no island in the token answered.
+	ErrNobody = errors.New("nobody answered")
+	// ErrUnknown: islands answered and hung up.
+	ErrUnknown = errors.New("no island knows this invitation")
+	// ErrRefused: an island knows the invitation and says why it is no good.
+	ErrRefused = errors.New("refused")
+)
+
+// patience is how long other islands are still asked after one refused.
+const patience = time.Second
+
+// attempt is one address of one island.
+type attempt struct {
+	peer peer.ID
+	addr ma.Multiaddr
+	conn transport.CapableConn
+	err  error
+}
+
+func (a attempt) String() string { return a.addr.String() + " " + ident.Short(a.peer) }
+
+// Knock asks the islands that a token names to redeem it: all their addresses
+// are dialled at once over QUIC and TCP, the first connection is asked first,
+// and the next where an island hangs up. Over QUIC an answer takes two round
+// trips besides the island's own time.
+func Knock(ctx context.Context, token trust.Token, req *meshpb.JoinRequest, log *slog.Logger) (*meshpb.JoinResponse, error) {
+	g, err := newGuest(token.Guest())
+	if err != nil {
+		return nil, err
+	}
+	defer g.close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	targets := resolve(ctx, token.Bootstrap)
+	if len(targets) == 0 {
+		return nil, fmt.Errorf("knock: %w: the token names no address that QUIC or TCP could reach; make a new one on an island that others can reach", ErrNobody)
+	}
+	dialled := make(chan attempt, len(targets))
+	for _, t := range targets {
+		g.wg.Go(func() {
+			t.conn, t.err = g.dial(ctx, t.addr, t.peer)
+			dialled <- t
+		})
+	}
+	k := knock{guest: g, req: req, log: log, pending: len(targets)}
+	defer k.drain(cancel, dialled)
+	return k.run(ctx, dialled)
+}
+
+type knock struct {
+	guest   *guestHost
+	req     *meshpb.JoinRequest
+	log     *slog.Logger
+	pending int // dials under way
+	failed  []string
+	hungUp  []string
+	refusal error
+}
+
+func (k *knock) run(ctx context.Context, dialled <-chan attempt) (*meshpb.JoinResponse, error) {
+	var late <-chan time.Time
+	for k.pending > 0 {
+		var a attempt
+		select {
+		case a = <-dialled:
+			k.pending--
+		case <-late:
+			return nil, k.outcome(nil)
+		case <-ctx.Done():
+			return nil, k.outcome(ctx.Err())
+		}
+		if a.err != nil {
+			k.log.Debug("island could not be reached", "address", a.addr, "err", a.err)
+			k.failed = append(k.failed, fmt.Sprintf("%s: %v", a, a.err))
+			continue
+		}
+		resp, err := k.ask(ctx, a)
+		switch {
+		case err != nil:
+			k.log.Debug("island hung up", "address", a.addr, "err", err)
+			k.hungUp = append(k.hungUp, fmt.Sprintf("%s: %v", a, err))
+		case resp.GetRefusal() != "":
+			if k.refusal == nil {
+				k.refusal = fmt.Errorf("knock: %w by %s: %s", ErrRefused, a, resp.GetRefusal())
+				late = time.After(patience)
+			}
+		default:
+			k.log.Debug("invitation redeemed", "address", a.addr)
+			return resp, nil
+		}
+	}
+	return nil, k.outcome(nil)
+}
+
+// ask sends the request and its protocol's name in one flight.
+func (k *knock) ask(ctx context.Context, a attempt) (*meshpb.JoinResponse, error) {
+	defer a.conn.Close()
+	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { _ = a.conn.Close() })()
+	s, err := a.conn.OpenStream(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("open a stream: %w", err)
+	}
+	deadline, _ := ctx.Deadline()
+	_ = s.SetDeadline(deadline)
+	rw := mss.NewMSSelect(s, Protocol)
+	if err := frame.Write(rw, MaxRequest, k.req); err != nil {
+		return nil, err
+	}
+	var resp meshpb.JoinResponse
+	if err := frame.Read(rw, MaxResponse, &resp); err != nil {
+		return nil, err
+	}
+	_ = s.Close()
+	return &resp, nil
+}
+
+// outcome says in one error what a person should know.
+func (k *knock) outcome(cause error) error {
+	switch {
+	case k.refusal != nil:
+		return k.refusal
+	case len(k.hungUp) > 0:
+		return fmt.Errorf("knock: %w: the islands below closed the connection; the token may be of another network, its invitation withdrawn, or so new that they have not heard of it yet; nobody answered at the other addresses\n%s",
+			ErrUnknown, strings.Join(append(k.hungUp, k.failed...), "\n"))
+	default:
+		err := fmt.Errorf("knock: %w at any address in the token; check that one of these islands runs and that its port is open for UDP or TCP\n%s",
+			ErrNobody, strings.Join(k.failed, "\n"))
+		return errors.Join(err, cause)
+	}
+}
+
+// drain closes connections that came too late to be asked.
+func (k *knock) drain(cancel context.CancelFunc, dialled <-chan attempt) {
+	cancel()
+	for ; k.pending > 0; k.pending-- {
+		if a := <-dialled; a.conn != nil {
+			_ = a.conn.CloseWithError(network.ConnNoError)
+		}
+	}
+}
+
+// maxTargets bounds how many dials one token can set off.
+const maxTargets = 64
+
+// resolve lists every address of a token once, names looked up.
+func resolve(ctx context.Context, bootstrap []trust.Bootstrap) []attempt {
+	ctx, cancel := context.WithTimeout(ctx, Timeout/2)
+	defer cancel()
+	var out []attempt
+	seen := map[string]bool{}
+	for _, b := range bootstrap {
+		p := ident.Peer(b.Key)
+		for _, raw := range b.Addresses {
+			a, err := ma.NewMultiaddrBytes(raw)
+			if err != nil {
+				continue
+			}
+			addrs := []ma.Multiaddr{a}
+			if madns.Matches(a) {
+				addrs, _ = madns.Resolve(ctx, a)
+			}
+			for _, a := range addrs {
+				if key := string(p) + string(a.Bytes()); !seen[key] && dialable(a) && len(out) < maxTargets {
+					seen[key] = true
+					out = append(out, attempt{peer: p, addr: a})
+				}
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,345 @@
+package reach
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/peerstore"
+	"github.com/libp2p/go-libp2p/p2p/protocol/holepunch"
+	"github.com/libp2p/go-libp2p/p2p/protocol/identify"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+const (
+	punchTimeout = 5 * time.Second
+	// firstPunch leaves the attempt that the library makes by itself on a new
+	// relayed connection (three of punchTimeout) its time.
+	firstPunch = time.Minute
+	// spareAfter is how long a relayed connection without streams stays beside a
+	// direct one.
+	spareAfter   = 30 * time.Second
+	punchTick    = 5 * time.Second
+	punchAtOnce  = 4
+	maxPunchRows = 4096
+)
+
+// punchAfter is the wait before each further attempt; the last one repeats.
+var punchAfter = [...]time.Duration{firstPunch, 5 * time.Minute, 15 * time.Minute, time.Hour}
+
+// row is what is known about the way to one peer.
+type row struct {
+	attempts int // since the relayed connection began, or the network changed
+	step     int
+	next     time.Time
+	running  bool
+	last     time.Time
+	err      string // of the last attempt
+	at       uint64 // digest of the peer's addresses
+	dialErr  string // of dialling the peer's own public addresses
+	theirs   []ma.Multiaddr
+	direct   time.Time // since when there is a direct connection
+}
+
+// puncher turns relayed connections into direct ones, again and again.
+type puncher struct {
+	host    host.Host
+	ids     identify.IDService
+	enabled bool
+	addrs   func() []ma.Multiaddr // ours, that peers should punch towards
+	log     *slog.Logger
+	metrics *metrics
+	kick    chan struct{}
+
+	mu   sync.Mutex
+	rows map[peer.ID]*row
+	mine []ma.Multiaddr // last addresses that were not none
+	svc  *holepunch.Service
+}
+
+// run tries until ctx ends.
+func (p *puncher) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer func() {
+		if svc := p.service(false); svc != nil {
+			svc.Close()
+		}
+	}()
+	slots := make(chan struct{}, punchAtOnce)
+	tick := time.NewTicker(punchTick)
+	defer tick.Stop()
+	for {
+		for _, id := range p.look(time.Now()) {
+			select {
+			case slots <- struct{}{}:
+			default:
+				p.postpone(id)
+				continue
+			}
+			wg.Go(func() {
+				defer func() { <-slots }()
+				p.attempt(id)
+			})
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-p.kick:
+		}
+	}
+}
+
+// service returns the library's service, made as soon as there is an address to
+// punch towards. It must not exist earlier: its DirectConnect would wait for one,
+// deaf to any context.
+func (p *puncher) service(make bool) *holepunch.Service {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if addrs := p.addrs(); len(addrs) > 0 {
+		p.mine = addrs
+	}
+	if p.svc != nil || !make || len(p.mine) == 0 {
+		return p.svc
+	}
+	svc, err := holepunch.NewService(p.host, p.ids, p.lastAddrs,
+		holepunch.WithTracer(p), holepunch.DirectDialTimeout(punchTimeout))
+	if err != nil {
+		p.log.Warn("hole punching is not possible", "err", err)
+		return nil
+	}
+	p.svc = svc
+	return svc
+}
+
+// lastAddrs never goes back to none, see service.
+func (p *puncher) lastAddrs() []ma.Multiaddr {
+	addrs := p.addrs()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(addrs) == 0 {
+		return append([]ma.Multiaddr(nil), p.mine...)
+	}
+	p.mine = addrs
+	return append([]ma.Multiaddr(nil), addrs...)
+}
+
+// look brings the rows in line with the connections, closes relayed ones that a
+// direct one has replaced, and returns the peers whose attempt is due.
+func (p *puncher) look(now time.Time) []peer.ID {
+	svc := p.enabled && p.service(true) != nil
+	byPeer := map[peer.ID][]network.Conn{}
+	for _, c := range p.host.Network().Conns() {
+		byPeer[c.RemotePeer()] = append(byPeer[c.RemotePeer()], c)
+	}
+	var due []peer.ID
+	var spare []network.Conn
+	p.mu.Lock()
+	for id := range p.rows {
+		if byPeer[id] == nil {
+			delete(p.rows, id)
+		}
+	}
+	for id, conns := range byPeer {
+		r := p.rows[id]
+		if direct(conns) != nil {
+			if r != nil && r.direct.IsZero() {
+				*r = row{direct: now}
+			} else if r != nil && now.Sub(r.direct) > spareAfter {
+				spare = append(spare, relayedIdle(conns)...)
+			} else if r == nil && len(relayedIdle(conns)) > 0 {
+				p.rows[id] = &row{direct: now}
+			}
+			continue
+		}
+		if r == nil && len(p.rows) < maxPunchRows {
+			r = &row{next: now.Add(punchAfter[0])}
+			p.rows[id] = r
+		}
+		if r == nil {
+			continue
+		}
+		r.direct = time.Time{}
+		if at := whereabouts(p.host, id); at != r.at {
+			// It moved, or said more of itself: waiting longer makes no sense.
+			if r.at != 0 && !r.running {
+				r.step, r.next = 0, now
+			}
+			r.at = at
+		}
+		// Only the side that was connected to may open the punching protocol.
+		if svc && !r.running && !now.Before(r.next) && inbound(conns) {
+			r.running = true
+			due = append(due, id)
+		}
+	}
+	p.mu.Unlock()
+	for _, c := range spare {
+		c.Close()
+	}
+	return due
+}
+
+// whereabouts is a digest of the direct addresses that a peer signed, whatever
+// their order. The address book is no measure: it also holds what was only tried.
+func whereabouts(h host.Host, id peer.ID) uint64 {
+	book, ok := peerstore.GetCertifiedAddrBook(h.Peerstore())
+	if !ok {
+		return 0
+	}
+	envelope := book.GetPeerRecord(id)
+	if envelope == nil {
+		return 0
+	}
+	rec, err := envelope.Record()
+	if err != nil {
+		return 0
+	}
+	signed, ok := rec.(*peer.PeerRecord)
+	if !ok {
+		return 0
+	}
+	var sum uint64
+	for _, a := range signed.Addrs {
+		if !relayed(a) {
+			f := fnv.New64a()
+			f.Write(a.Bytes())
+			sum += f.Sum64()
+		}
+	}
+	return sum
+}
+
+func relayedIdle(conns []network.Conn) []network.Conn {
+	var out []network.Conn
+	for _, c := range conns {
+		if Relayed(c) && len(c.GetStreams()) == 0 {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+func inbound(conns []network.Conn) bool {
+	for _, c := range conns {
+		if c.Stat().Direction == network.DirInbound {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *puncher) postpone(id peer.ID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r := p.rows[id]; r != nil {
+		r.running = false
+		r.next = time.Now().Add(punchTick)
+	}
+}
+
+func (p *puncher) attempt(id peer.ID) {
+	svc := p.service(false)
+	if svc == nil {
+		p.postpone(id)
+		return
+	}
+	ClearBackoff(p.host, id)
+	err := svc.DirectConnect(id)
+	p.mu.Lock()
+	r := p.rows[id]
+	if r != nil {
+		r.running = false
+		r.step = min(r.step+1, len(punchAfter)-1)
+		r.next = time.Now().Add(punchAfter[r.step])
+		if err != nil && r.err == "" {
+			r.err = err.Error()
+		}
+	}
+	p.mu.Unlock()
+	if err != nil {
+		p.log.Debug("path stays relayed", "peer", id, "err", err)
+	}
+}
+
+// again forgets the waits: of one peer, or of all when the id is empty.
+func (p *puncher) again(id peer.ID) {
+	p.mu.Lock()
+	for q, r := range p.rows {
+		if (id == "" || q == id) && !r.running {
+			r.step, r.next = 0, time.Time{}
+		}
+	}
+	p.mu.Unlock()
+	poke(p.kick)
+}
+
+// Trace is called by the library for each step of each attempt, its own and
+// those of the other side.
+func (p *puncher) Trace(e *holepunch.Event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := p.rows[e.Remote]
+	if r == nil {
+		if len(p.rows) >= maxPunchRows {
+			return
+		}
+		r = &row{next: time.Now().Add(punchAfter[0])}
+		p.rows[e.Remote] = r
+	}
+	switch ev := e.Evt.(type) {
+	case *holepunch.DirectDialEvt:
+		r.dialErr = ev.Error
+		p.count(ev.Success)
+	case *holepunch.ProtocolErrorEvt:
+		r.err, r.last = ev.Error, time.Now()
+	case *holepunch.StartHolePunchEvt:
+		r.theirs = r.theirs[:0]
+		for _, s := range ev.RemoteAddrs {
+			if a, err := ma.NewMultiaddr(s); err == nil && len(r.theirs) < 32 {
+				r.theirs = append(r.theirs, a)
+			}
+		}
+	case *holepunch.EndHolePunchEvt:
+		r.attempts++
+		r.last, r.err = time.Now(), ev.Error
+		p.count(ev.Success)
+	}
+}
+
+func (p *puncher) count(ok bool) {
+	if ok {
+		p.metrics.punches.WithLabelValues("direct").Inc()
+	} else {
+		p.metrics.punches.WithLabelValues("failed").Inc()
+	}
+}
+
+func (p *puncher) row(id peer.ID) (row, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := p.rows[id]
+	if r == nil {
+		return row{}, false
+	}
+	return *r, true
+}
+
+func poke(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// String is for logs.
+func (r row) String() string {
+	return fmt.Sprintf("%d attempts, last %s: %s", r.attempts, r.last.Format(time.TimeOnly), r.err)
+}

@@ -1,0 +1,285 @@
+package replica
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/atoll-mesh/atoll/trust"
+	"github.com/atoll-mesh/atoll/wire/replicapb"
+)
+
+const apiPath = "/api/atoll/v1"
+
+// DocumentJSON is a document over HTTP.
+type DocumentJSON struct {
+	Key string `json:"key"`
+	// Value is text; left out of lists unless asked for.
+	Value *string `json:"value,omitempty"`
+	// Time is the version, a number in a string: it exceeds what JavaScript holds.
+	Time     uint64    `json:"time,string"`
+	Modified time.Time `json:"modified"`
+	Deleted  bool      `json:"deleted,omitempty"`
+	Author   string    `json:"author"`
+	Bytes    int       `json:"bytes"`
+}
+
+// VersionJSON is an older version over HTTP.
+type VersionJSON struct {
+	DocumentJSON
+	Until  time.Time `json:"until"`
+	Reason string    `json:"reason,omitempty"`
+	Void   bool      `json:"void,omitempty"`
+}
+
+func toJSON(d *replicapb.Document, withValue bool) DocumentJSON {
+	j := DocumentJSON{Key: d.GetKey(), Time: d.GetTime(), Modified: TimeOf(d.GetTime()).UTC(), Deleted: d.GetDeleted(), Bytes: len(d.GetValue())}
+	if author, err := trust.KeyOf(d.GetAuthor()); err == nil {
+		j.Author = author.String()
+	}
+	if withValue && !d.GetDeleted() {
+		v := string(d.GetValue())
+		j.Value = &v
+	}
+	return j
+}
+
+// Handler serves what reads: lists, documents, history, watch and status, under
+// /api/atoll/v1/documents and /api/atoll/v1/replica.
+func (r *Replica) Handler() http.Handler {
+	mux := http.NewServeMux()
+	r.reading(mux)
+	return mux
+}
+
+// WriteHandler serves what Handler does, and PUT and DELETE of documents. Whoever
+// reaches it writes in this island's name: mount it behind what lets only the
+// right people in.
+func (r *Replica) WriteHandler() http.Handler {
+	mux := http.NewServeMux()
+	r.reading(mux)
+	mux.HandleFunc("PUT "+apiPath+"/documents/{kind}/{name}", answering(r.httpPut))
+	mux.HandleFunc("DELETE "+apiPath+"/documents/{kind}/{name}", answering(r.httpDelete))
+	return mux
+}
+
+func (r *Replica) reading(mux *http.ServeMux) {
+	mux.HandleFunc("GET "+apiPath+"/documents", answering(r.httpList))
+	mux.HandleFunc("GET "+apiPath+"/documents/watch", answering(r.httpWatch))
+	mux.HandleFunc("GET "+apiPath+"/documents/{kind}/{name}", answering(r.httpGet))
+	mux.HandleFunc("GET "+apiPath+"/documents/{kind}/{name}/history", answering(r.httpHistory))
+	mux.HandleFunc("GET "+apiPath+"/replica", answering(func(w http.ResponseWriter, _ *http.Request) error {
+		return writeJSON(w, http.StatusOK, r.Status())
+	}))
+}
+
+// answering turns an error into its JSON form. A handler that began to write its
+// answer returns nil.
+func answering(h func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, q *http.Request) {
+		err := h(w, q)
+		if err == nil {
+			return
+		}
+		var e *Error
+		if !errors.As(err, &e) {
+			e = &Error{Code: "internal", Message: err.Error(), Is: err}
+		}
+		if errors.Is(err, ErrClosed) {
+			e = &Error{Code: "closed", Message: err.Error(), Remedy: "the island is stopping; ask another one", Is: ErrClosed}
+		}
+		writeJSON(w, httpStatus(e), e)
+	}
+}
+
+func httpStatus(e *Error) int {
+	switch e.Is {
+	case ErrNotFound:
+		return http.StatusNotFound
+	case ErrConflict:
+		return http.StatusPreconditionFailed
+	case ErrInvalid:
+		if e.Code == "too-large" {
+			return http.StatusRequestEntityTooLarge
+		}
+		return http.StatusBadRequest
+	case ErrRefused:
+		return http.StatusForbidden
+	case ErrFull:
+		return http.StatusInsufficientStorage
+	case ErrOutdated, ErrDeferred:
+		return http.StatusConflict
+	case ErrStorage, ErrClosed:
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}
+
+func writeJSON(w http.ResponseWriter, code int, v any) error {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(code)
+	json.NewEncoder(w).Encode(v) // the client may be gone
+	return nil
+}
+
+func documentKey(q *http.Request) string { return q.PathValue("kind") + "/" + q.PathValue("name") }
+
+func etag(d *replicapb.Document) string { return `"` + strconv.FormatUint(d.GetTime(), 10) + `"` }
+
+func (r *Replica) httpList(w http.ResponseWriter, q *http.Request) error {
+	values := q.FormValue("values") == "true"
+	docs := r.List(q.FormValue("prefix"))
+	out := make([]DocumentJSON, 0, len(docs))
+	for _, d := range docs {
+		out = append(out, toJSON(d, values))
+	}
+	return writeJSON(w, http.StatusOK, map[string]any{"documents": out})
+}
+
+func (r *Replica) httpGet(w http.ResponseWriter, q *http.Request) error {
+	d, err := r.Get(documentKey(q))
+	if err != nil {
+		return err
+	}
+	w.Header().Set("ETag", etag(d))
+	if q.Header.Get("If-None-Match") == etag(d) {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	if strings.HasPrefix(q.Header.Get("Accept"), "text/plain") {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Write(d.GetValue())
+		return nil
+	}
+	return writeJSON(w, http.StatusOK, toJSON(d, true))
+}
+
+func (r *Replica) httpHistory(w http.ResponseWriter, q *http.Request) error {
+	key := documentKey(q)
+	versions, err := r.Versions(key)
+	if err != nil {
+		return err
+	}
+	if len(versions) == 0 && r.index.get(key) == nil {
+		return notFound(key)
+	}
+	out := make([]VersionJSON, 0, len(versions))
+	for _, v := range versions {
+		out = append(out, VersionJSON{toJSON(v.Document, true), time.UnixMilli(v.Until).UTC(), v.Reason, v.Void})
+	}
+	answer := map[string]any{"versions": out}
+	if d, err := r.store.document(key); err == nil && d != nil {
+		answer["current"] = toJSON(d, true)
+	}
+	return writeJSON(w, http.StatusOK, answer)
+}
+
+func (r *Replica) httpPut(w http.ResponseWriter, q *http.Request) error {
+	expect, err := expectation(q)
+	if err != nil {
+		return err
+	}
+	value, err := io.ReadAll(http.MaxBytesReader(w, q.Body, trust.MaxDocumentValue))
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		return &Error{Code: "too-large", Field: "value", Is: ErrInvalid,
+			Message: fmt.Sprintf("document %q: its value is over %d bytes", documentKey(q), trust.MaxDocumentValue),
+			Remedy:  "divide it into several documents"}
+	}
+	if err != nil {
+		return invalid("value", fmt.Errorf("read the value: %w", err))
+	}
+	if !utf8.Valid(value) {
+		return invalid("value", fmt.Errorf("document %q: its value is not UTF-8 text", documentKey(q)))
+	}
+	d, err := r.Set(q.Context(), documentKey(q), value, expect)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("ETag", etag(d))
+	return writeJSON(w, http.StatusOK, toJSON(d, false))
+}
+
+func (r *Replica) httpDelete(w http.ResponseWriter, q *http.Request) error {
+	expect, err := expectation(q)
+	if err != nil {
+		return err
+	}
+	d, err := r.Delete(q.Context(), documentKey(q), expect)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("ETag", etag(d))
+	return writeJSON(w, http.StatusOK, toJSON(d, false))
+}
+
+// expectation reads If-Match: "TIME" and If-None-Match: *.
+func expectation(q *http.Request) (uint64, error) {
+	if q.Header.Get("If-None-Match") == "*" {
+		return Absent, nil
+	}
+	tag := strings.TrimSpace(q.Header.Get("If-Match"))
+	if tag == "" {
+		return 0, nil
+	}
+	t, err := strconv.ParseUint(strings.Trim(tag, `"`), 10, 64)
+	if err != nil || t == 0 || t == Absent {
+		return 0, &Error{Code: "invalid", Field: "If-Match", Is: ErrInvalid,
+			Message: fmt.Sprintf("header If-Match %.80q: must be a document's time in quotes", tag),
+			Remedy:  "use the ETag of the version read"}
+	}
+	return t, nil
+}
+
+// sseAlive keeps proxies from closing a silent watch.
+const sseAlive = 15 * time.Second
+
+func (r *Replica) httpWatch(w http.ResponseWriter, q *http.Request) error {
+	if r.watchers.len() >= maxWatchers {
+		return &Error{Code: "busy", Is: ErrFull, Message: fmt.Sprintf("watch documents: %d watches are open", maxWatchers), Remedy: "close some"}
+	}
+	events, cancel := r.Watch(q.FormValue("prefix"))
+	defer cancel()
+	out := http.NewResponseController(w)
+	out.SetWriteDeadline(time.Time{}) // not every writer has one
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusOK)
+	alive := time.NewTicker(sseAlive)
+	defer alive.Stop()
+	for {
+		if err := out.Flush(); err != nil {
+			return nil
+		}
+		select {
+		case e, ok := <-events:
+			if !ok {
+				return nil
+			}
+			writeEvent(w, e)
+		case <-alive.C:
+			fmt.Fprint(w, ": alive\n\n")
+		case <-q.Context().Done():
+			return nil
+		}
+	}
+}
+
+func writeEvent(w io.Writer, e Event) {
+	name, data := "gone", any(map[string]string{"key": e.Key})
+	if e.Document != nil {
+		name, data = "document", toJSON(e.Document, true)
+	}
+	text, err := json.Marshal(data)
+	if err != nil {
+		return
+	}
+	fmt.Fprintf(w, "event: %s\ndata: %s\n\n", name, text)
+}
