@@ -9,12 +9,11 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"time"
 )
 
-// Demo is an island with something to watch.
+// Demo is a network of islands with something to watch.
 type Demo struct{ opts Options }
 
 // New checks the options; it starts nothing.
@@ -58,40 +57,48 @@ func (d *Demo) Run(ctx context.Context) (err error) {
 	}
 	defer inbox.close()
 
-	addr, err := freeAddr(d.opts.Listen)
+	isles, err := d.cast(dir, shop)
 	if err != nil {
 		return err
 	}
-	configPath, err := writeFiles(dir, site{Addr: addr, Services: shop.services, Inbox: inbox.url(), Pace: d.opts.pace})
-	if err != nil {
-		return err
+	for n := range isles {
+		if isles[n].config, err = writeFiles(isles[n], inbox.url(), d.opts.pace); err != nil {
+			return err
+		}
 	}
-	screen.print("Starting an island and a shop of three services …")
-	return d.show(ctx, screen, shop, stage{dir: dir, config: configPath, addr: addr, log: logger})
+	screen.print("Starting %s and a shop of three services …", plural(len(isles)))
+	return d.show(ctx, screen, shop, stage{isles: isles, log: logger})
+}
+
+func plural(islands int) string {
+	if islands == 1 {
+		return "an island"
+	}
+	return fmt.Sprintf("%d islands", islands)
 }
 
 // stage is where one run takes place.
 type stage struct {
-	dir, config, addr string
-	log               *slog.Logger
+	isles []isle // the first is the one to look at
+	log   *slog.Logger
 }
 
-// show runs the island, then the traffic and the progress line, and stops them
+// show runs the islands, then the traffic and the progress line, and stops them
 // in reverse.
 func (d *Demo) show(ctx context.Context, screen *screen, shop *shop, st stage) error {
-	start := d.opts.Start
-	if start == nil {
-		start = d.startIsland(st.log)
-	}
-	islandCtx, stopIsland := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopIsland()
-	island := make(chan error, 1)
-	go func() { island <- start(islandCtx, st.dir, st.config) }()
+	crewCtx, stopCrew := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopCrew()
+	crew := make(chan error, 1)
+	go func() { crew <- d.crew(crewCtx, st) }()
 
-	client := newClient(st.addr)
+	client := newClient(st.isles[0].Addr)
 	defer client.close()
-	if err := client.waitReady(ctx, island); err != nil {
+	if err := st.waitReady(ctx, crew); err != nil {
 		return err
+	}
+	if err := unite(ctx, st.isles); err != nil && ctx.Err() == nil {
+		stopCrew()
+		return errors.Join(err, <-crew)
 	}
 	if ctx.Err() == nil {
 		screen.print("%s", d.welcome(st, shop))
@@ -110,7 +117,7 @@ func (d *Demo) show(ctx context.Context, screen *screen, shop *shop, st stage) e
 	case <-ctx.Done():
 		screen.end()
 		screen.print("Stopping …")
-	case err = <-island:
+	case err = <-crew:
 		err = early(err)
 	}
 	stopActors()
@@ -118,8 +125,20 @@ func (d *Demo) show(ctx context.Context, screen *screen, shop *shop, st stage) e
 	if err != nil {
 		return err
 	}
-	stopIsland()
-	return <-island
+	stopCrew()
+	return <-crew
+}
+
+// waitReady returns nil once all islands are ready or ctx has ended.
+func (st stage) waitReady(ctx context.Context, crew chan error) error {
+	for _, i := range st.isles {
+		c := newClient(i.Addr)
+		defer c.close()
+		if err := c.waitReady(ctx, crew); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // early explains an island that ended before it was asked to.
@@ -165,33 +184,6 @@ func (d *Demo) logger(dir string) (*slog.Logger, func(), error) {
 }
 
 const logFile = "atoll.log"
-
-// freeAddr returns want, or the same host with the next free port. The port is
-// free for an instant only; whoever loses the race is told so by the island.
-func freeAddr(want string) (string, error) {
-	host, portText, err := net.SplitHostPort(want)
-	if err != nil {
-		return "", err
-	}
-	first, err := strconv.ParseUint(portText, 10, 16)
-	if err != nil {
-		return "", fmt.Errorf("listen address %q: port %q is not a number from 0 to 65535", want, portText)
-	}
-	var last error
-	for port := first; port < first+20 && port <= 65535; port++ {
-		l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.FormatUint(port, 10)))
-		if err != nil {
-			last = err
-			continue
-		}
-		addr := l.Addr().String()
-		if err := l.Close(); err != nil {
-			return "", fmt.Errorf("try the port %d: %w", port, err)
-		}
-		return addr, nil
-	}
-	return "", fmt.Errorf("find a free port from %d on: %w; name another with --listen", first, last)
-}
 
 // serve starts an HTTP server on a free loopback port.
 func serve(h http.Handler, logger *slog.Logger) (*server, error) {

@@ -212,9 +212,13 @@ func TestFreeAddrTakesTheNext(t *testing.T) {
 	}
 	defer taken.Close()
 	want := taken.Addr().(*net.TCPAddr)
-	got, err := freeAddr(want.String())
+	addrs, err := freeAddrs(want.String(), 2)
 	if err != nil {
 		t.Fatal(err)
+	}
+	got := addrs[0]
+	if addrs[1] == got {
+		t.Errorf("twice the same: %v", addrs)
 	}
 	host, port, err := net.SplitHostPort(got)
 	if err != nil || host != "127.0.0.1" || got == want.String() {
@@ -225,7 +229,7 @@ func TestFreeAddrTakesTheNext(t *testing.T) {
 		t.Fatalf("%s is not free: %v", got, err)
 	}
 	l.Close()
-	if _, err := freeAddr("192.0.2.1:59080"); err == nil || !strings.Contains(err.Error(), "--listen") {
+	if _, err := freeAddrs("192.0.2.1:59080", 1); err == nil || !strings.Contains(err.Error(), "--listen") {
 		t.Errorf("an address of another machine: %v", err)
 	}
 }

@@ -17,32 +17,32 @@ import (
 //go:embed files
 var files embed.FS
 
-// site is what the configuration is made of.
-type site struct {
-	Addr     string
-	Services []*service
-	Inbox    string
-	Pace     pace
-}
-
-// writeFiles writes atoll.yaml and its rule file to dir and returns the path of
-// the former.
-func writeFiles(dir string, s site) (string, error) {
+// writeFiles writes an island's atoll.yaml, and the first one's rule file, to its
+// directory and returns the path of the former.
+func writeFiles(i isle, inbox string, p pace) (string, error) {
 	values := struct {
-		site
+		isle
+		Inbox          string
 		Pace           map[string]string
 		DataDir, Rules string
-	}{s, s.Pace.texts(), filepath.Join(dir, "data"), filepath.Join(dir, "rules.yaml")}
-	for _, name := range []string{"rules.yaml", "atoll.yaml"} {
-		text, err := render(name+".tmpl", values)
+	}{i, inbox, p.texts(), i.data(), filepath.Join(i.dir, "rules.yaml")}
+	templates := map[string]string{"rules.yaml": "rules.yaml.tmpl", "atoll.yaml": "atoll.yaml.tmpl"}
+	if i.First != "" {
+		templates = map[string]string{"atoll.yaml": "neighbour.yaml.tmpl"}
+	}
+	if err := os.MkdirAll(i.dir, 0o750); err != nil {
+		return "", fmt.Errorf("make the directory of %s: %w", i.Name, err)
+	}
+	for name, from := range templates {
+		text, err := render(from, values)
 		if err != nil {
 			return "", err
 		}
-		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(i.dir, name), text, 0o600); err != nil {
 			return "", fmt.Errorf("write the demo's configuration: %w", err)
 		}
 	}
-	return filepath.Join(dir, "atoll.yaml"), nil
+	return filepath.Join(i.dir, "atoll.yaml"), nil
 }
 
 func render(name string, values any) ([]byte, error) {
@@ -69,7 +69,8 @@ func (p pace) texts() map[string]string {
 
 // welcome says where to look.
 func (d *Demo) welcome(st stage, shop *shop) string {
-	url := "http://" + st.addr
+	first, others := st.isles[0], st.isles[1:]
+	url := "http://" + first.Addr
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("")
@@ -80,13 +81,21 @@ func (d *Demo) welcome(st stage, shop *shop) string {
 	line("  Ask it          curl '%s/api/v1/query?query=service:shop_requests:rate'", url)
 	line("                  atoll query --url %s 'service:shop_latency_seconds:p95'", url)
 	line("                  promtool query instant %s 'topk(5, rate(shop_http_requests_total[1m]))'", url)
+	if len(others) > 0 {
+		line("")
+		line("  The islands     %s/?view=islands", url)
+		line("                  atoll peers --data-dir %s", first.data())
+		for _, i := range others {
+			line("  %-15s http://%s/", i.Name, i.Addr)
+		}
+	}
 	line("")
 	for _, svc := range shop.services {
 		line("  %-15s %s/metrics", svc.Name, svc.url())
 	}
-	line("  configuration   %s", st.config)
+	line("  configuration   %s", first.config)
 	if d.opts.Logger == nil {
-		line("  log             %s", filepath.Join(st.dir, logFile))
+		line("  log             %s", filepath.Join(first.dir, logFile))
 	}
 	line("")
 	line("Every %s payment breaks for %s: an alert fires, is notified here, and resolves.", brief(d.opts.BurstEvery), brief(d.opts.BurstFor))

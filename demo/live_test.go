@@ -9,6 +9,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/atoll-mesh/atoll/mesh"
+	"github.com/atoll-mesh/atoll/portal"
 )
 
 // TestAlertFiresAndResolves runs the whole demo with a real island, at a quicker
@@ -77,12 +82,62 @@ func TestAlertFiresAndResolves(t *testing.T) {
 		t.Errorf("seen %+v", s)
 	}
 
+	checkIslands(t, client)
+	checkPageAPI(t, client)
+
 	cancel()
 	stopped = true
 	if err := <-done; err != nil {
 		t.Errorf("Run: %v", err)
 	}
+	if others := regexp.MustCompile(`(?m)^  (?:reef|lagoon) +http://127\.0\.0\.1:\d+/$`).FindAllString(out.String(), -1); len(others) != 2 {
+		t.Errorf("the welcome names the islands %q:\n%s", others, out)
+	}
 	if !strings.Contains(out.String(), "Stopped. Removed ") {
 		t.Errorf("no farewell:\n%s", out)
+	}
+}
+
+// checkIslands wants the two others connected, each in its own region.
+func checkIslands(t *testing.T, client *client) {
+	t.Helper()
+	regions := map[string]string{}
+	waitFor(t, "two connected islands", time.Minute, func() bool {
+		var peers []mesh.PeerStatus
+		if err := client.get(t.Context(), "/api/atoll/v1/mesh/peers", &peers); err != nil {
+			t.Fatal(err)
+		}
+		clear(regions)
+		for _, p := range peers {
+			if p.State == mesh.StateConnected && p.Path == "direct" {
+				regions[p.Name] = p.Region
+			}
+		}
+		return len(regions) == 2
+	})
+	if diff := cmp.Diff(map[string]string{"reef": "north", "lagoon": "south"}, regions); diff != "" {
+		t.Errorf("regions (-want +got):\n%s", diff)
+	}
+	var status portal.Status
+	if err := client.get(t.Context(), "/api/atoll/v1/status", &status); err != nil {
+		t.Fatal(err)
+	}
+	if n := status.Network; n == nil || n.Name != "demo" || n.Members != 3 || n.Connected != 2 || n.ID == "" {
+		t.Errorf("network %+v", n)
+	}
+}
+
+// checkPageAPI asks for everything that the page asks its island for.
+func checkPageAPI(t *testing.T, client *client) {
+	t.Helper()
+	script := get(t, client.base+"/assets/app.js")
+	paths := regexp.MustCompile(`\bown\("([^"]+)"\)`).FindAllStringSubmatch(script, -1)
+	if len(paths) < 4 {
+		t.Errorf("the page asks for %v only", paths)
+	}
+	for _, m := range paths {
+		if err := client.get(t.Context(), "/api/atoll/v1/"+m[1], nil); err != nil {
+			t.Errorf("the page asks in vain: %v", err)
+		}
 	}
 }

@@ -13,8 +13,8 @@ import (
 
 // Options says how the demo runs. The zero value is the demo as documented.
 type Options struct {
-	// Listen is host:port of the island, or the first of twenty ports to try.
-	// Empty: 127.0.0.1:59080. Port 0 takes any free port.
+	// Listen is host:port of the first island, or the first of the ports to try; the
+	// others take the next free ones. Empty: 127.0.0.1:59080. Port 0 takes any.
 	Listen string
 	// Dir keeps the island's files when given; otherwise a temporary directory
 	// is made and removed.
@@ -33,7 +33,8 @@ type Options struct {
 	// Version is what the island says it is.
 	Version string
 	// Start runs an island from the configuration file at configPath, with its
-	// data under dir, until ctx ends. By default it is this program's own island.
+	// data under dir, until ctx ends. By default this program's own islands run; one
+	// given here runs alone.
 	Start func(ctx context.Context, dir, configPath string) error
 
 	pace pace

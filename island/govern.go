@@ -268,4 +268,4 @@ func (i *Island) openRoutes() map[string]http.Handler {
 }
 
 // meshSteps are the steps that come and go with a membership, in start order.
-var meshSteps = []string{"replica", "mesh", "renewal", "trust", "witness", "shared"}
+var meshSteps = []string{"replica", "mesh", "renewal", "trust", "witness", "shared", "silences"}

@@ -121,6 +121,7 @@ func (m *membership) start() {
 	i.steps.start("trust", m.follow)
 	i.steps.start("witness", m.run.witness.Run)
 	i.steps.start("shared", m.applyShared)
+	i.steps.start("silences", m.shareSilences)
 }
 
 // watched lists who the witness watches over.

@@ -10,10 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
+	"github.com/atoll-mesh/atoll/alert"
 	"github.com/atoll-mesh/atoll/config"
 	"github.com/atoll-mesh/atoll/mesh/witness"
 	"github.com/atoll-mesh/atoll/policy"
+	"github.com/atoll-mesh/atoll/replica"
 	"github.com/atoll-mesh/atoll/trust"
 	"github.com/atoll-mesh/atoll/wire/replicapb"
 )
@@ -47,6 +50,8 @@ func (i *Island) validateDocument(kind string, value []byte) error {
 	case config.SharedRules, config.SharedScrape:
 		_, err := config.ReadShared(kind, kind, value)
 		return err
+	case strings.TrimSuffix(silencePrefix, "/"):
+		return alert.CheckSilence(value)
 	case trust.KindPolicy:
 		_, err := policy.Parse(trust.PolicyDocument, value)
 		return err
@@ -92,6 +97,53 @@ func (m *membership) applyShared(ctx context.Context) error {
 				m.reload(ctx)
 			}
 		}
+	}
+}
+
+// silencePrefix is where shared silences begin.
+const silencePrefix = "silence/"
+
+// shareSilences keeps this island's silences and the network's equal.
+func (m *membership) shareSilences(ctx context.Context) error {
+	select {
+	case <-m.island.ready:
+	case <-ctx.Done():
+		return nil
+	}
+	events, stop := m.documents.Watch(silencePrefix)
+	for _, d := range m.documents.List(silencePrefix) {
+		m.learnSilence(ctx, d.GetKey(), d)
+	}
+	var learning sync.WaitGroup
+	learning.Go(func() {
+		for e := range events {
+			m.learnSilence(ctx, e.Key, e.Document)
+		}
+	})
+	defer learning.Wait()
+	defer stop()
+	return m.island.getRooms().alert.ShareSilences(ctx, func(ctx context.Context, id string, text []byte) error {
+		held, err := m.documents.Get(silencePrefix + id)
+		if err == nil && bytes.Equal(held.GetValue(), text) {
+			return nil
+		}
+		_, err = m.documents.Set(ctx, silencePrefix+id, text, 0)
+		return err
+	})
+}
+
+// learnSilence takes in what the network knows of a silence, and forgets for all
+// islands one whose time is over.
+func (m *membership) learnSilence(ctx context.Context, key string, d *replicapb.Document) {
+	if d == nil || d.GetDeleted() {
+		return // it ends by itself, or was over
+	}
+	over, err := m.island.getRooms().alert.LearnSilence(d.GetValue())
+	if err == nil && over {
+		_, err = m.documents.Delete(ctx, key, d.GetTime())
+	}
+	if err != nil && ctx.Err() == nil && !errors.Is(err, replica.ErrConflict) && !errors.Is(err, replica.ErrNotFound) {
+		m.log.Warn("shared silence is not obeyed", "document", key, "error", err)
 	}
 }
 

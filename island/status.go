@@ -32,6 +32,7 @@ func (i *Island) status() portal.Status {
 		},
 		Rooms:   i.steps.states(),
 		DataDir: cfg.Island.DataDir,
+		Network: i.network(),
 	}
 	r := i.getRooms()
 	if r == nil {
@@ -44,6 +45,20 @@ func (i *Island) status() portal.Status {
 	}
 	s.Budgets = i.budgets(r)
 	return s
+}
+
+// network is nil while the island belongs to none.
+func (i *Island) network() *portal.NetworkStatus {
+	m := i.membership.Load()
+	if m == nil {
+		return nil
+	}
+	state := m.state.Load()
+	n := &portal.NetworkStatus{Name: state.NetworkName(), ID: state.Network().String(), Members: state.Len()}
+	if running := m.mesh.Load(); running != nil {
+		n.Connected = len(running.Connected())
+	}
+	return n
 }
 
 // instant evaluates expr, which must have one value, over the island's own data.

@@ -107,6 +107,15 @@ func TestPageHangsTogether(t *testing.T) {
 			t.Errorf("page/app.js wants #%s, which page/index.html has not", m[1])
 		}
 	}
+	views := regexp.MustCompile(`const VIEWS = \[([^\]]+)\]`).FindStringSubmatch(texts["app.js"])
+	if views == nil {
+		t.Fatal("page/app.js lists no VIEWS")
+	}
+	for _, view := range strings.Split(strings.ReplaceAll(views[1], `"`, ""), ", ") {
+		if !strings.Contains(html, `<section id="view-`+view+`"`) || !strings.Contains(html, ` data-view="`+view+`"`) {
+			t.Errorf("page/index.html has no section for the view %q, or no link to it", view)
+		}
+	}
 	for _, m := range regexp.MustCompile(`(?:src|href)="assets/([^"]+)"`).FindAllStringSubmatch(html, -1) {
 		if _, ok := texts[m[1]]; !ok {
 			t.Errorf("page/index.html loads %s, which is missing", m[1])

@@ -90,6 +90,7 @@ func (r *Report) WriteText(out io.Writer) error {
 		fmt.Fprintf(t, "last reload\trefused %s\n", last.At.Local().Format(time.DateTime))
 	}
 	fmt.Fprintf(t, "data\t%s\n", s.DataDir)
+	fmt.Fprintf(t, "network\t%s\n", s.Network.text())
 	fmt.Fprintf(t, "series in memory\t%d\n", s.HeadSeries)
 	fmt.Fprintf(t, "samples stored\t%.0f a second\n", s.SamplesPerSecond)
 	for _, b := range s.Budgets {

@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/atoll-mesh/atoll/health"
@@ -26,11 +27,34 @@ type Status struct {
 	ExternalURL string   `json:"external_url,omitempty"`
 	DataDir     string   `json:"data_dir"`
 
+	// Network is nil while the island belongs to none.
+	Network *NetworkStatus `json:"network,omitempty"`
+
 	// HeadSeries is the number of series in memory.
 	HeadSeries uint64 `json:"head_series"`
 	// SamplesPerSecond is the rate of samples stored, over the last minute or less.
 	SamplesPerSecond float64        `json:"samples_per_second"`
 	Budgets          []BudgetStatus `json:"budgets"`
+}
+
+// NetworkStatus says which network of islands this one belongs to.
+type NetworkStatus struct {
+	Name string `json:"name"`
+	ID   string `json:"id"`
+	// Members counts this island too; Connected the others that are reached now.
+	Members   int `json:"members"`
+	Connected int `json:"connected"`
+}
+
+// text is what people read; n may be nil.
+func (n *NetworkStatus) text() string {
+	switch {
+	case n == nil:
+		return "belongs to no network; `atoll init` makes one, `atoll join TOKEN` joins one"
+	case n.Members < 2:
+		return n.Name + ", with no other island yet; `atoll invite` prints the token for one"
+	}
+	return fmt.Sprintf("%s, %d members, connected with %d of %d others", n.Name, n.Members, n.Connected, n.Members-1)
 }
 
 // Version says which build runs.

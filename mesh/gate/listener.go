@@ -119,10 +119,15 @@ type listener struct {
 	err    error
 }
 
+// handover is how many members may wait for the swarm. libp2p's QUIC listener
+// holds 16 and drops what comes on top ("queue full"), so it should be emptied as
+// fast as can be. Dozens in one instant still lose some, who must dial again.
+const handover = 128
+
 func newListener(l transport.Listener, ts *Transports) *listener {
 	w := &listener{
 		Listener: l, ts: ts,
-		out:    make(chan transport.CapableConn),
+		out:    make(chan transport.CapableConn, handover),
 		closed: make(chan struct{}),
 		done:   make(chan struct{}),
 	}
@@ -157,7 +162,21 @@ func (l *listener) sort() {
 
 func (l *listener) Close() error {
 	l.close()
-	return l.Listener.Close()
+	err := l.Listener.Close()
+	<-l.done // nothing is handed over any more but by Inject, which looks at closed
+	l.drain()
+	return err
+}
+
+func (l *listener) drain() {
+	for {
+		select {
+		case c := <-l.out:
+			_ = c.Close()
+		default:
+			return
+		}
+	}
 }
 
 func (l *listener) Accept() (transport.CapableConn, error) {
@@ -184,6 +203,11 @@ func (ts *Transports) Inject(ctx context.Context, a ma.Multiaddr, p peer.ID) err
 	}
 	select {
 	case l.out <- c:
+		select {
+		case <-l.closed: // perhaps after Close has drained
+			l.drain()
+		default:
+		}
 		return nil
 	case <-l.closed:
 		_ = c.Close()

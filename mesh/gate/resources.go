@@ -56,6 +56,8 @@ func Resources(connections int, tune func(*rcmgr.ScalingLimitConfig), p *Pressur
 	inner, err := rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits),
 		rcmgr.WithMetricsDisabled(),
 		rcmgr.WithLimitPerSubnet(v4, v6),
+		// The library exempts loopback, which a proxy in front may make everybody's address.
+		rcmgr.WithNetworkPrefixLimit([]rcmgr.NetworkPrefixLimit{}, []rcmgr.NetworkPrefixLimit{}),
 		rcmgr.WithConnRateLimiters(&rate.Limiter{}))
 	if err != nil {
 		return nil, fmt.Errorf("set up the limits on connections: %w", err)

@@ -37,7 +37,7 @@ async function ask(path, signal, timeoutMs) {
     // An error page of a proxy, or plain text; handled as text below.
   }
   if (!resp.ok || body === null) {
-    const err = new Error((body && body.error) || text.trim().slice(0, 500) || resp.statusText || "empty answer");
+    const err = new Error((body && (body.error || body.message)) || text.trim().slice(0, 500) || resp.statusText || "empty answer");
     err.status = resp.status;
     err.type = body && body.errorType;
     throw err;

@@ -4,15 +4,16 @@
 import { now, own, prometheus } from "./api.js";
 import { alertsView, allAlerts, rulesView } from "./alerts.js";
 import { el, number } from "./format.js";
+import { islands, troubled } from "./islands.js";
 import { failures, overview } from "./overview.js";
 import { refreshEvery, runQuery } from "./query.js";
 import { targetsView } from "./targets.js";
 
 const EVERY = 5000; // ms between refreshes, while the page is seen
-const VIEWS = ["overview", "targets", "alerts", "query"];
+const VIEWS = ["overview", "targets", "alerts", "islands", "query"];
 const $ = (id) => document.getElementById(id);
 
-const data = { status: null, health: null, targets: null, rules: null };
+const data = { status: null, health: null, targets: null, rules: null, network: null, peers: null };
 const errors = {};
 const drawn = new Map(); // element id → what it shows, so that nothing is redrawn for nothing
 const openJobs = new Map();
@@ -48,7 +49,10 @@ async function refresh() {
     health: own("health"),
     targets: prometheus("targets", { state: "active" }).then((b) => b.data),
     rules: prometheus("rules").then((b) => b.data),
+    network: own("mesh/network"),
   };
+  // An island that belongs to no network has no peers to tell of.
+  asked.peers = asked.network.then((n) => (n.joined ? own("mesh/peers") : null));
   const names = Object.keys(asked);
   const results = await Promise.allSettled(Object.values(asked));
   results.forEach((r, i) => {
@@ -126,6 +130,12 @@ function render() {
     if (document.activeElement !== $("find")) $("find").value = state.find;
     $("state").value = state.state;
     show("targets", [...failures(errors, ["targets"]), data.targets ? targetsView(data.targets, state.find, state.state, openJobs) : ""]);
+  } else if (state.view === "islands") {
+    const parts = islands(data.network, data.peers);
+    if ($("network").textContent !== parts.lead) $("network").textContent = parts.lead;
+    show("reached", parts.figures);
+    show("islands", [...failures(errors, errors.network ? ["network"] : ["peers"]), parts.list]);
+    show("self", parts.self);
   } else if (state.view === "alerts") {
     show("alerts", [...failures(errors, ["rules"]), data.rules ? alertsView(data.rules) : ""]);
     show("rules", data.rules ? rulesView(data.rules, openGroups) : "");
@@ -138,6 +148,7 @@ function badges(name, state) {
   for (const [id, n, what] of [
     ["nav-targets", down, "down"],
     ["nav-alerts", firing, "firing"],
+    ["nav-islands", troubled(data.peers).length, "not well connected"],
   ]) {
     $(id).hidden = n === 0;
     $(id).textContent = number(n);

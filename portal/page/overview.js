@@ -128,6 +128,7 @@ function facts(s) {
     ["Loaded", since(s.config.loaded_at)],
     ["Last reload", reload ? [reload.ok ? "done " : el("span", { class: "bad" }, "refused "), since(reload.at)] : "none since the start"],
     ["Listens on", (s.addresses || []).map((a) => el("code", { class: "block" }, a))],
+    ["Network", el("a", { href: "?view=islands" }, s.network ? `${s.network.name}: ${number(s.network.connected)} of ${plural(s.network.members - 1, "other island")} connected` : "none; how to make or join one")],
     ["Data", s.data_dir ? el("code", {}, s.data_dir) : ""],
     ["Started", time(s.started_at) ? el("span", { title: ago(s.started_at) }, new Date(time(s.started_at)).toLocaleString()) : ""],
     ["Version", [s.version.version, s.version.revision ? ` (${s.version.revision.slice(0, 10)})` : "", s.version.go_version ? `, ${s.version.go_version}` : ""]],

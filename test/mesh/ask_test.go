@@ -31,7 +31,9 @@ func ask[T any](s *site, what string) (T, error) {
 	return control.Ask[T](ctx, s.client(), what)
 }
 
-func (s *site) network() (control.NetworkStatus, error) { return ask[control.NetworkStatus](s, "network") }
+func (s *site) network() (control.NetworkStatus, error) {
+	return ask[control.NetworkStatus](s, "network")
+}
 
 // identity is network for an island that must be a member.
 func (s *site) identity() control.NetworkStatus {
@@ -87,7 +89,18 @@ type document struct {
 	Time    uint64 `json:"time,string"`
 }
 
-// documents lists what is there and not deleted.
+// value is the text of a document, "" where there is none.
+func (s *site) value(key string) (string, error) {
+	var d document
+	err := s.api("/api/atoll/v1/documents/"+key, &d)
+	var no *control.Refusal
+	if errors.As(err, &no) && no.Status == http.StatusNotFound || d.Deleted {
+		return "", nil
+	}
+	return d.Value, err
+}
+
+// documents lists what is there and not deleted; their text is not in it.
 func (s *site) documents(prefix string) (map[string]document, error) {
 	var answer struct {
 		Documents []document `json:"documents"`
@@ -274,4 +287,13 @@ func show(v any) string {
 		return err.Error()
 	}
 	return string(text)
+}
+
+// holds is nil if a site has a document with that text; "" stands for none.
+func holds(s *site, key, want string) error {
+	got, err := s.value(key)
+	if err == nil && got != want {
+		err = fmt.Errorf("%s on %s is %q, want %q", key, s.name, got, want)
+	}
+	return err
 }

@@ -13,7 +13,10 @@ import (
 // where that NAT allows it, through a relay otherwise.
 func TestNATMatrix(t *testing.T) {
 	for _, transport := range []string{"quic", "tcp"} {
-		t.Run(transport, func(t *testing.T) { natMatrix(t, transport) })
+		t.Run(transport, func(t *testing.T) {
+			t.Parallel()
+			natMatrix(t, transport)
+		})
 	}
 }
 

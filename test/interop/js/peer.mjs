@@ -7,11 +7,12 @@
 import { randomBytes } from 'node:crypto'
 import { parseArgs } from 'node:util'
 import { multiaddr } from '@multiformats/multiaddr'
+import { lpStream } from '@libp2p/utils'
 import { decompress } from 'fzstd'
 import { PrivateKey, concat, equal, gossipTopic, networkShort, peerID, rpcProtocol, uint64 } from './keys.mjs'
 import { digest, documentHolds, evaluate, hashOf, isTrust, load, newDocument, openCertificate, proveJoin, readToken, version } from './messages.mjs'
 import { guestNode, memberNode } from './node.mjs'
-import { Client, duplex, exchange, timeout } from './streams.mjs'
+import { Client, exchange, timeout } from './streams.mjs'
 
 const { values: args, positionals: [command] } = parseArgs({
   allowPositionals: true,
@@ -96,7 +97,13 @@ async function visit () {
     network: networkShort(network), networkName: trusted.name, peer: peerID(key.public), name: certificate.name, role: certificate.role,
     members: [...trusted.members.values()].map(m => m.name).sort(), documents: admitted.documents.length
   })
-  await new Member(key, admitted.certificate).live()
+  const before = new Member(key, admitted.certificate)
+  await before.live()
+  const after = await before.rekey()
+  await before.node.stop()
+  await after.connect()
+  await hungUp
+  await after.node.stop()
 }
 
 class Member {
@@ -105,21 +112,23 @@ class Member {
     this.certificate = certificate
   }
 
-  async live () {
+  /** Connects, and says hello as who dialled does. */
+  async connect () {
     this.node = await memberNode(this.key, network)
     await this.node.handle('/atoll/hello/1', s => this.answerHello(s))
     this.listen()
-    const started = performance.now()
-    const identified = new Promise(resolve => this.node.addEventListener('peer:identify', e => resolve(e.detail), { once: true }))
+    this.identified = new Promise(resolve => this.node.addEventListener('peer:identify', e => resolve(e.detail), { once: true }))
     this.connection = await this.node.dial(addresses(), timeout())
-    const hello = await this.sayHello()
-    say('ping', { ms: await this.node.services.ping.ping(this.connection.remotePeer), sinceDial: performance.now() - started })
-    const { agentVersion, protocols } = await identified
+    return await this.sayHello()
+  }
+
+  async live () {
+    const hello = await this.connect()
+    say('ping', { ms: await this.node.services.ping.ping(this.connection.remotePeer) })
+    const { agentVersion, protocols } = await this.identified
     say('identify', { agent: agentVersion, protocols: protocols.sort() })
     await this.calls(hello)
     await this.gossip()
-    await hungUp
-    await this.node.stop()
   }
 
   hello () {
@@ -146,41 +155,46 @@ class Member {
 
   /** A hello that is said again, because the other side's certificate changed. */
   async answerHello (stream) {
-    const chunks = duplex(stream)
-    let held = Buffer.alloc(0)
-    for await (const chunk of chunks) {
-      held = concat(held, chunk)
-      const size = held[0] & 0x80 ? (held[0] & 0x7f) + held[1] * 128 : held[0]
-      const at = held[0] & 0x80 ? 2 : 1
-      if (held.length < 2 || held.length < at + size) continue
-      const hello = wire.Hello.decode(held.subarray(at, at + size))
-      const body = openCertificate(wire, network, hello.certificate)
-      const mine = this.hello()
-      chunks.end(concat([mine.length & 0x7f | 0x80, mine.length >> 7], mine)) // 128 to 16383 bytes
-      say('greeted', { island: body.name, serial: body.serial })
-      return
-    }
+    const messages = lpStream(stream, { maxDataLength: 64 << 10 })
+    const hello = wire.Hello.decode((await messages.read(timeout())).subarray())
+    await messages.write(this.hello(), timeout())
+    const body = openCertificate(wire, network, hello.certificate)
+    say('greeted', { island: body.name, refusal: hello.refusal })
+    await stream.close(timeout())
   }
 
+  async client () { return new Client(await this.connection.newStream(rpcProtocol(network), timeout())) }
+
   async calls (hello) {
-    const client = new Client(await this.connection.newStream(rpcProtocol(network), timeout()))
-    const documents = await this.sync(client, hello)
+    const client = await this.client()
+    await this.sync(client, hello)
     const renewed = await client.unary('/atoll.mesh.v1.Membership/Renew', wire.RenewRequest.encode({}))
-    const again = wire.RenewResponse.decode(renewed.response).certificate
-    const body = openCertificate(wire, network, again)
-    this.certificate = again
-    say('renew', { status: renewed.status, version: renewed.version, forMe: equal(body.key, this.key.public), serial: body.serial })
-    const next = newKey()
-    const forged = await client.unary('/atoll.mesh.v1.Membership/Rekey', wire.RekeyRequest.encode({
-      newKey: next.public, proof: next.sign('atoll join', network, this.key.public)
-    }))
+    this.certificate = wire.RenewResponse.decode(renewed.response).certificate
+    const body = openCertificate(wire, network, this.certificate)
+    say('renew', { status: renewed.status, version: renewed.version, forMe: equal(body.key, this.key.public) })
+    const forged = await client.unary('/atoll.mesh.v1.Membership/Rekey', this.rekeyRequest(newKey(), 'atoll join'))
     const unknown = await client.unary('/atoll.mesh.v1.Membership/Dissolve', Buffer.alloc(0))
     say('denied', { forged: forged.status, why: forged.message, unknown: unknown.status })
     client.close()
-    return documents
   }
 
-  /** Fetches all documents, and computes what the other side says about them. */
+  rekeyRequest (next, context) {
+    return wire.RekeyRequest.encode({ newKey: next.public, proof: next.sign(context, network, this.key.public) })
+  }
+
+  /** Takes a new node key: the member of that key. */
+  async rekey () {
+    const next = newKey()
+    const client = await this.client()
+    const { response, status } = await client.unary('/atoll.mesh.v1.Membership/Rekey', this.rekeyRequest(next, 'atoll rekey'))
+    client.close()
+    const { certificate } = wire.RekeyResponse.decode(response)
+    const body = openCertificate(wire, network, certificate)
+    say('rekey', { status, peer: peerID(next.public), forNext: equal(body.key, next.public) })
+    return new Member(next, certificate)
+  }
+
+  /** Fetches all documents, computes what the other side says about them, and sends two. */
   async sync (client, hello) {
     const call = client.begin('/atoll.replica.v1.Replica/Sync')
     const empty = { digest: 0, documents: 0 }
@@ -197,6 +211,10 @@ class Member {
         documents.push(...wire.Documents.decode(raw).documents)
       }
     }
+    const mine = newDocument(network, this.key, 'silence/from-js', 'matchers: []\n', BigInt(Date.now()) << 16n)
+    const policy = newDocument(network, this.key, 'policy/main', 'permit (principal, action, resource);\n', BigInt(Date.now()) << 16n)
+    call.send(wire.SyncRequest.encode({ push: { plain: wire.Documents.encode({ documents: [mine, policy] }) } }))
+    const { stored } = wire.SyncResponse.decode(await call.next())
     call.end()
     const { status } = await call.done()
     const own = { trust: digest(documents.filter(isTrust)), other: digest(documents.filter(d => !isTrust(d))) }
@@ -205,9 +223,10 @@ class Member {
       documents: documents.map(d => d.key).sort(),
       signatures: documents.every(d => documentHolds(network, d)),
       digests: equal(own.trust, uint64(welcome.trust.digest)) && equal(own.other, uint64(welcome.other?.digest ?? 0)),
-      root: equal(concat(own.trust, own.other), hello.replicaRoot)
+      root: equal(concat(own.trust, own.other), hello.replicaRoot),
+      stored: stored.stored,
+      refused: equal(stored.refused, hashOf(policy))
     })
-    return documents
   }
 
   listen () {
@@ -216,12 +235,8 @@ class Member {
     gossipsub.subscribe(topic)
     this.heard = new Promise(resolve => gossipsub.addEventListener('message', e => {
       if (e.detail.topic !== topic) return
-      const hint = wire.Hint.decode(e.detail.data)
-      for (const d of hint.documents) {
-        say('heard', { from: e.detail.from.toString(), key: d.key, value: d.value.toString(), holds: documentHolds(network, d) })
-      }
-      for (const h of hint.heads) say('heard', { from: e.detail.from.toString(), key: h.key })
-      resolve()
+      const d = wire.Hint.decode(e.detail.data).documents.find(d => d.key.startsWith('dashboard/'))
+      if (d) resolve({ from: e.detail.from.toString(), key: d.key, value: d.value.toString(), holds: documentHolds(network, d) })
     }))
   }
 
@@ -235,7 +250,7 @@ class Member {
       await new Promise(resolve => setTimeout(resolve, 20))
     }
     say('listening', { topic })
-    await this.heard
+    say('heard', await this.heard)
     const d = newDocument(network, this.key, 'dashboard/from-js', 'title: drawn by a foreigner\n', BigInt(Date.now()) << 16n)
     const { recipients } = await gossipsub.publish(topic, wire.Hint.encode({ documents: [d] }))
     say('told', { key: d.key, hash: hashOf(d).toString('hex'), recipients: recipients.length })

@@ -46,7 +46,6 @@ export class Client {
     this.failed.catch(() => {})
   }
 
-  /** Begins a call; end says whether the request is the only one. */
   begin (method) {
     const call = this.session.request({
       ':method': 'POST',
