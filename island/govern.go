@@ -24,7 +24,7 @@ func (i *Island) view() control.View {
 // governance is what the island's own user may do.
 func (i *Island) governance() control.Governance {
 	return control.Governance{
-		Init: i.initNetwork, Invite: i.invite, Join: i.joinNetwork, Leave: i.leaveNetwork, Revoke: i.revoke, Rotate: i.rotate,
+		Init: i.initNetwork, Invite: i.invite, Join: i.joinNetwork, Leave: i.leaveNetwork, Revoke: i.revoke, Rotate: i.rotate, Signer: i.signer,
 	}
 }
 
@@ -51,7 +51,12 @@ func (i *Island) networkStatus() control.NetworkStatus {
 		Joined: true, Network: state.NetworkName(), NetworkID: state.Network().String(),
 		Island: i.Config().Island.Name, Key: m.home.Node().Public().String(), Members: state.Len(),
 	}
-	_, s.Signer = m.home.Signer()
+	if k, ok := m.home.Signer(); ok {
+		s.SignerKey, s.Signer = k.Public().String(), state.IsSigner(k.Public())
+	}
+	for _, signer := range state.Signers() {
+		s.Signers = append(s.Signers, control.Signer{Name: signer.Name, Key: signer.Key.String()})
+	}
 	_, s.Root = m.home.Root()
 	if self := m.self(); self != nil {
 		s.Island, s.Role = self.Name, self.Role
@@ -68,11 +73,17 @@ func (i *Island) networkStatus() control.NetworkStatus {
 }
 
 func (i *Island) peers() ([]mesh.PeerStatus, error) {
-	_, running, err := i.member()
+	m, running, err := i.member()
 	if err != nil {
 		return nil, err
 	}
-	return running.Peers(), nil
+	peers := running.Peers()
+	for n := range peers {
+		if v, ok := m.run.witness.View(peers[n].Key); ok {
+			peers[n].Verdict = v.Verdict()
+		}
+	}
+	return peers, nil
 }
 
 func (i *Island) ping(ctx context.Context, req control.PingRequest) (control.PingResult, error) {
@@ -147,6 +158,22 @@ func (i *Island) revoke(ctx context.Context, req control.RevokeRequest) (control
 		res.Key = gone.Keys[0].String()
 	}
 	return res, nil
+}
+
+func (i *Island) signer(ctx context.Context, req control.SignerRequest) (control.SignerResult, error) {
+	m, _, err := i.member()
+	if err != nil {
+		return control.SignerResult{}, err
+	}
+	key, err := trust.ParseKey(req.Key)
+	if err != nil {
+		return control.SignerResult{}, fmt.Errorf("key: %w", err)
+	}
+	if !req.Remove {
+		return control.SignerResult{}, m.authority.AddSigner(ctx, req.Name, key)
+	}
+	gone, err := m.authority.RemoveSigner(ctx, key)
+	return control.SignerResult{Adopted: len(gone.Adopted)}, err
 }
 
 func (i *Island) rotate(ctx context.Context, req control.RotateRequest) (control.RotateResult, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"google.golang.org/grpc"
 
@@ -51,7 +50,7 @@ func (m *membership) build() (err error) {
 	}
 	m.run.witness, err = witness.New(witness.Options{
 		Config: i.Config().Witness, Self: m.home.Node().Public(), Members: m.watched,
-		Probe: m.look, Ask: m.askWitness, Publish: m.publish, Withdraw: m.withdraw, Caller: callerKey,
+		Probe: node.Look, Ask: m.askWitness, Publish: m.publish, Withdraw: m.withdraw, Caller: callerKey,
 		Logger: i.room("witness"), Registerer: m.registry, Health: lease,
 	})
 	if err != nil {
@@ -132,18 +131,6 @@ func (m *membership) watched() []witness.Member {
 		out[n] = witness.Member{Key: member.Key, Name: member.Name, Region: member.Labels["region"]}
 	}
 	return out
-}
-
-// look reaches out to an island itself, connecting if it must.
-func (m *membership) look(ctx context.Context, peer trust.Key) (time.Duration, error) {
-	pongs, err := m.run.mesh.Ping(ctx, peer, 1)
-	if err == nil && len(pongs) == 1 {
-		err = pongs[0].Err
-	}
-	if err != nil || len(pongs) != 1 {
-		return 0, err
-	}
-	return pongs[0].RTT, nil
 }
 
 func (m *membership) askWitness(ctx context.Context, via, target trust.Key) (*meshpb.LookResponse, error) {

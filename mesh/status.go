@@ -65,6 +65,9 @@ type PeerStatus struct {
 	CertificateExpires *time.Time `json:"certificate_expires,omitempty"`
 	// WhyNotDirect says so in words; empty where the path is direct.
 	WhyNotDirect string `json:"why_not_direct,omitempty"`
+	// Verdict is what this island and its witnesses make of a member that is in
+	// trouble, in words; empty for all others.
+	Verdict string `json:"verdict,omitempty"`
 	// LastError is why it is not connected, or what went wrong last.
 	LastError string `json:"last_error,omitempty"`
 	// Addresses are those known, the one in use first.

@@ -34,6 +34,7 @@ type cli struct {
 	Join       joinCmd                   `cmd:"" group:"mesh" help:"Join the network that a token is for, and run the island."`
 	Leave      leaveCmd                  `cmd:"" group:"mesh" help:"End this island's membership."`
 	Revoke     revokeCmd                 `cmd:"" group:"mesh" help:"End another island's membership, or take back an invitation."`
+	Signer     signerCmd                 `cmd:"" group:"mesh" help:"Show, add or remove islands that may invite."`
 	Rotate     rotateCmd                 `cmd:"" group:"mesh" help:"Replace the node, signer or root key."`
 	Peers      peersCmd                  `cmd:"" group:"mesh" help:"Show the other islands: how they are reached, and why not directly."`
 	Ping       pingCmd                   `cmd:"" group:"mesh" help:"Measure the way to another island."`

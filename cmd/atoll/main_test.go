@@ -32,6 +32,17 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"query", "up", "--time", "soon"}, 2, "RFC 3339"},
 		{[]string{"query", "up", "-u", "http://127.0.0.1:1"}, 1, "127.0.0.1:1"},
 		{[]string{"status", "-u", "http://127.0.0.1:1"}, 1, "atoll run"},
+		{[]string{"peers", "--data-dir", dir}, 1, "no island is running"},
+		{[]string{"invite", "--data-dir", dir}, 1, "atoll run"},
+		{[]string{"invite", "--role", "king"}, 2, "island"},
+		{[]string{"join", "--no-run", "--data-dir", dir, "atoll1nonsense"}, 1, "token"},
+		{[]string{"join", "--help"}, 0, "Examples:"},
+		{[]string{"init", "--data-dir", filepath.Join(dir, "first"), "acme"}, 0, "Recovery key"},
+		{[]string{"init", "--data-dir", filepath.Join(dir, "first"), "acme"}, 1, "already"},
+		{[]string{"audit", "--verify", bad}, 1, "bad.yml"},
+		{[]string{"set", "rules/x", "--data-dir", dir}, 1, "--file"},
+		{[]string{"get", "rules/x", "--data-dir", dir}, 1, "no island is running"},
+		{[]string{"signer", "add", "lisbon", "--data-dir", dir}, 1, "--key"},
 	} {
 		var out, errs bytes.Buffer
 		code := execute(tc.args, streams{&out, &errs})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -114,7 +115,7 @@ func why(p mesh.PeerStatus) string {
 	if p.State == mesh.StateConnected {
 		return p.WhyNotDirect
 	}
-	return p.LastError
+	return cmp.Or(p.Verdict, p.LastError)
 }
 
 func dash(s string) string {

@@ -29,6 +29,7 @@ type Governance struct {
 	Leave  func(context.Context, LeaveRequest) (LeaveResult, error)
 	Revoke func(context.Context, RevokeRequest) (RevokeResult, error)
 	Rotate func(context.Context, RotateRequest) (RotateResult, error)
+	Signer func(context.Context, SignerRequest) (SignerResult, error)
 }
 
 // View is what anybody who may read can ask.
@@ -64,6 +65,7 @@ func AllRoutes(v View, g Governance, log *slog.Logger) *http.ServeMux {
 	mux.Handle("POST "+Prefix+"leave", act(log, g.Leave))
 	mux.Handle("POST "+Prefix+"revoke", act(log, g.Revoke))
 	mux.Handle("POST "+Prefix+"rotate", act(log, g.Rotate))
+	mux.Handle("POST "+Prefix+"signer", act(log, g.Signer))
 	return mux
 }
 

@@ -87,6 +87,28 @@ type RotateResult struct {
 	Note string `json:"note,omitempty"`
 }
 
+// SignerRequest changes who may admit others.
+type SignerRequest struct {
+	// Remove withdraws trust; otherwise it is given.
+	Remove bool `json:"remove,omitempty"`
+	// Name is the island's name, needed to add.
+	Name string `json:"name,omitempty"`
+	// Key is its signer key, as atoll signer shows it there.
+	Key string `json:"key"`
+}
+
+// SignerResult says what followed.
+type SignerResult struct {
+	// Adopted counts documents that were signed anew.
+	Adopted int `json:"adopted"`
+}
+
+// Signer is an island that may admit others.
+type Signer struct {
+	Name string `json:"name"`
+	Key  string `json:"key"`
+}
+
 // LeaveRequest ends this island's membership.
 type LeaveRequest struct {
 	// Force leaves though nobody hears of it, or a key goes that the network needs.
@@ -115,14 +137,17 @@ type PingResult struct {
 
 // NetworkStatus says to which network this island belongs, if any.
 type NetworkStatus struct {
-	Joined             bool       `json:"joined"`
-	Network            string     `json:"network,omitempty"`
-	NetworkID          string     `json:"network_id,omitempty"`
-	Island             string     `json:"island,omitempty"`
-	Key                string     `json:"key,omitempty"`
-	Role               string     `json:"role,omitempty"`
-	Signer             bool       `json:"signer,omitempty"`
-	Root               bool       `json:"root,omitempty"`
+	Joined    bool   `json:"joined"`
+	Network   string `json:"network,omitempty"`
+	NetworkID string `json:"network_id,omitempty"`
+	Island    string `json:"island,omitempty"`
+	Key       string `json:"key,omitempty"`
+	Role      string `json:"role,omitempty"`
+	Signer    bool   `json:"signer,omitempty"`
+	Root      bool   `json:"root,omitempty"`
+	// SignerKey is held here, trusted or not; Signers are those trusted.
+	SignerKey          string     `json:"signer_key,omitempty"`
+	Signers            []Signer   `json:"signers,omitempty"`
 	CertificateExpires *time.Time `json:"certificate_expires,omitempty"`
 	Addresses          []string   `json:"addresses,omitempty"`
 	Members            int        `json:"members,omitempty"`

@@ -1,6 +1,7 @@
 package witness
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -53,6 +54,28 @@ type View struct {
 	Error    string
 	// Testimony is what others said when last asked.
 	Testimony []Vote
+}
+
+// Verdict is the view in words where the member is in trouble: what is known of
+// it, since when, and who saw what. It is empty for all others.
+func (v View) Verdict() string {
+	if v.State != Suspect && v.State != Unreachable && v.State != Lost {
+		return ""
+	}
+	saw := map[bool][]string{}
+	for _, t := range v.Testimony {
+		if t.counts() {
+			saw[t.Reached] = append(saw[t.Reached], t.Name+" ("+t.Region+")")
+		}
+	}
+	text := fmt.Sprintf("%s since %s", v.State, v.Since.UTC().Format(time.TimeOnly))
+	if by := saw[true]; len(by) > 0 {
+		text += "; reached by " + strings.Join(by, ", ")
+	}
+	if by := saw[false]; len(by) > 0 {
+		text += "; not reached by " + strings.Join(by, ", ")
+	}
+	return text
 }
 
 // view is the inside of a View. Its times are for durations only.

@@ -125,7 +125,7 @@ func (s *site) start() {
 	}(s.cmd, s.done)
 }
 
-// up runs the island and waits until its socket answers.
+// up runs the island and waits until it is ready.
 func (s *site) up() *site {
 	s.t.Helper()
 	s.start()
@@ -152,7 +152,7 @@ func (s *site) waitUp() {
 			s.t.Fatalf("%s ended while starting: %v", s.name, s.cmd.ProcessState)
 		default:
 		}
-		_, err := s.network()
+		_, err := s.port("/-/ready")
 		return err
 	})
 }

@@ -41,7 +41,7 @@ async function knockEverywhere (node, protocols) {
   try {
     connection = await node.dial(addresses()[0], timeout())
   } catch (err) {
-    return { connected: false, opened, errors: [err.message] }
+    return { connected: false, opened, errors: [String(err?.message ?? err)] }
   }
   for (const p of protocols) {
     try {
@@ -49,7 +49,7 @@ async function knockEverywhere (node, protocols) {
       opened.push(p)
       s.abort(new Error('enough'))
     } catch (err) {
-      errors.push(`${p}: ${err.message}`)
+      errors.push(`${p}: ${err?.message ?? err}`)
     }
   }
   const closed = connection.status !== 'open'
