@@ -101,7 +101,7 @@ func unite(ctx context.Context, isles []isle) error {
 		case err != nil:
 		case at.Joined:
 		case n == 0:
-			_, err = control.Act[control.InitRequest, control.InitResult](ctx, client, "init", control.InitRequest{Network: "demo"})
+			_, err = control.Act[control.InitRequest, control.InitResult](ctx, client, "init", control.InitRequest{Network: "acme"})
 		default:
 			err = join(ctx, first, client, i)
 		}

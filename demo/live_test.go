@@ -122,7 +122,7 @@ func checkIslands(t *testing.T, client *client) {
 	if err := client.get(t.Context(), "/api/atoll/v1/status", &status); err != nil {
 		t.Fatal(err)
 	}
-	if n := status.Network; n == nil || n.Name != "demo" || n.Members != 3 || n.Connected != 2 || n.ID == "" {
+	if n := status.Network; n == nil || n.Name != "acme" || n.Members != 3 || n.Connected != 2 || n.ID == "" {
 		t.Errorf("network %+v", n)
 	}
 }

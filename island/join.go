@@ -216,15 +216,36 @@ func (i *Island) exit(m *membership) error {
 	return errors.Join(i.steps.end(stopTimeout, meshSteps...), m.close())
 }
 
-// spread gives this island's documents to a neighbour.
+// spread gives this island's documents to a neighbour. A farewell travels ahead
+// of that: who has heard it hangs up, which is as good.
 func (m *membership) spread(ctx context.Context) error {
-	err := errors.New("not connected to any")
-	for _, peer := range (reachable{m}).Connected() {
-		if _, err = m.documents.Sync(ctx, peer); err == nil {
-			return nil
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	synced := make(chan error, 1)
+	go func() {
+		err := errors.New("not connected to any")
+		for _, peer := range (reachable{m}).Connected() {
+			if _, err = m.documents.Sync(ctx, peer); err == nil {
+				break
+			}
+		}
+		synced <- err
+	}()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-synced:
+			if m.mesh.Load().Dismissed() {
+				return nil
+			}
+			return err
+		case <-tick.C:
+			if m.mesh.Load().Dismissed() {
+				return nil
+			}
 		}
 	}
-	return err
 }
 
 // rotateNode changes the node key and comes back under the new one.

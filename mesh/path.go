@@ -26,6 +26,8 @@ const (
 	secondEvery = 5 * time.Minute
 	// secondPatience is how long a bulk call waits for it.
 	secondPatience = 2 * time.Second
+	// pingSilence is how long a ping waits before its connection is looked at.
+	pingSilence = 2 * time.Second
 )
 
 // best is the connection to use: an answering one before a suspect, direct before
@@ -227,7 +229,12 @@ func (m *Mesh) Ping(ctx context.Context, k trust.Key, n int) ([]Pong, error) {
 		}
 		path, transport := pathOf(c)
 		one, cancel := context.WithTimeout(ctx, pulse.Patience)
+		// Somebody waits, as for a call: a connection that is silent is looked at.
+		impatient := time.AfterFunc(pingSilence, func() {
+			m.tasks.do(func(context.Context) { m.pulse.Check(ident.Peer(k)) })
+		})
 		rtt, err := pulse.Probe(one, c)
+		impatient.Stop()
 		cancel()
 		out = append(out, Pong{RTT: rtt, Path: path, Transport: transport, Err: err})
 	}

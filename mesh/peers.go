@@ -3,6 +3,7 @@ package mesh
 import (
 	"context"
 	"fmt"
+	"strings"
 	"net"
 	"time"
 
@@ -53,9 +54,25 @@ func (m *Mesh) TrustChanged() {
 	m.reach.RelaysChanged()
 }
 
+// noMember is what somebody hears who has left, or whom nobody remembers.
+const noMember = "this island's key is no member of the network any more"
+
+// Dismissed reports whether a member has closed its connection to this island
+// because it holds it for no member any more: it has heard a farewell.
+func (m *Mesh) Dismissed() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, r := range m.roster {
+		if strings.Contains(r.lastError, noMember) {
+			return true
+		}
+	}
+	return false
+}
+
 // expel ends the connection of somebody who is no member any more.
 func (m *Mesh) expel(c network.Conn, k trust.Key, state *trust.State) {
-	reason := "this island's key is no member of the network any more"
+	reason := noMember
 	if d, ok := state.Revocation(k); ok {
 		reason = "this island's key was revoked: " + d.Reason
 	}
@@ -219,6 +236,17 @@ func (m *Mesh) goodStanding(p peer.ID) bool {
 	}
 	k, ok := ident.Key(p)
 	return ok && m.gate.Member(p) && m.sessions.Standing(k) == session.Member
+}
+
+// mayAnnounce reports whether what a peer wrote is heard. Others pass it on, so
+// this island may never have met it: then the roster alone decides.
+func (m *Mesh) mayAnnounce(p peer.ID) bool {
+	k, ok := ident.Key(p)
+	if !ok || !m.gate.Member(p) {
+		return false
+	}
+	standing := m.sessions.Standing(k)
+	return standing == session.Member || standing == session.Pending
 }
 
 // name is what people call a member.

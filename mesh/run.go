@@ -69,7 +69,7 @@ func (m *Mesh) start() error {
 	var err error
 	m.gossip, err = gossip.New(gossip.Options{
 		Config: m.o.Config.Gossip, Host: m.host, Network: m.o.Network.Short(),
-		Member: m.goodStanding, Deliver: m.deliver, Logger: m.log, Registerer: m.o.Registerer,
+		Member: m.goodStanding, Author: m.mayAnnounce, Deliver: m.deliver, Logger: m.log, Registerer: m.o.Registerer,
 	})
 	if err != nil {
 		return errors.Join(err, m.host.Close())

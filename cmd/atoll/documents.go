@@ -86,7 +86,8 @@ func (s shelf) put(ctx context.Context, key string, value []byte, expect uint64)
 	if err != nil {
 		return d, err
 	}
-	return d, s.change(ctx, http.MethodPut, path, value, expect, &d)
+	err = s.change(ctx, http.MethodPut, path, value, expect, &d)
+	return d, err
 }
 
 func (s shelf) remove(ctx context.Context, key string) error {

@@ -57,7 +57,7 @@ func (c *joinCmd) Run(ctx context.Context, std streams) error {
 	case !errors.Is(err, control.ErrNotRunning):
 		return err
 	case !c.NoRun:
-		return c.runCmd.run(ctx, std, &req, func(j control.JoinResult) { printJoined(std.out, j) })
+		return c.run(ctx, std, &req, func(j control.JoinResult) { printJoined(std.out, j) })
 	}
 	cfg, err := c.loader()()
 	if err != nil {

@@ -91,26 +91,24 @@ func Act[Q, A any](ctx context.Context, c *Client, route string, q Q) (answer A,
 	if err != nil {
 		return answer, fmt.Errorf("encode the request: %w", err)
 	}
-	resp, err := c.Do(ctx, http.MethodPost, Prefix+route, nil, body)
-	if err != nil {
-		return answer, err
-	}
-	return decode[A](resp)
+	err = c.exchange(ctx, http.MethodPost, Prefix+route, body, &answer)
+	return answer, err
 }
 
 // Ask gets one of this package's routes.
 func Ask[A any](ctx context.Context, c *Client, route string) (answer A, err error) {
-	resp, err := c.Do(ctx, http.MethodGet, Prefix+route, nil, nil)
-	if err != nil {
-		return answer, err
-	}
-	return decode[A](resp)
+	err = c.exchange(ctx, http.MethodGet, Prefix+route, nil, &answer)
+	return answer, err
 }
 
-func decode[A any](resp *http.Response) (answer A, err error) {
-	defer resp.Body.Close()
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
-		return answer, fmt.Errorf("read the island's answer: %w", err)
+func (c *Client) exchange(ctx context.Context, method, path string, body []byte, into any) error {
+	resp, err := c.Do(ctx, method, path, nil, body)
+	if err != nil {
+		return err
 	}
-	return answer, nil
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+		return fmt.Errorf("read the island's answer: %w", err)
+	}
+	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
+	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
 	"github.com/libp2p/go-libp2p/x/rate"
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
@@ -24,6 +25,7 @@ const (
 	streamsPerPeer     = 2048
 	streamsPerConn     = 8 // on average, over all connections
 	connectionsPerIP   = 512
+	pingsPerPeer       = 32
 )
 
 var errFlood = errors.New("accept a connection: too many from this address without a member behind them")
@@ -36,6 +38,11 @@ func Resources(connections int, tune func(*rcmgr.ScalingLimitConfig), p *Pressur
 	n := rcmgr.LimitVal(connections)
 	scaling := rcmgr.DefaultLimits
 	libp2p.SetDefaultServiceLimits(&scaling)
+	// The library allows three pings of a peer at once: fewer than people, witnesses
+	// and the pulse may want.
+	pings := rcmgr.BaseLimit{StreamsInbound: pingsPerPeer, StreamsOutbound: pingsPerPeer, Streams: 2 * pingsPerPeer, Memory: 4 << 20}
+	scaling.AddProtocolPeerLimit(ping.ID, pings, rcmgr.BaseLimitIncrease{})
+	scaling.AddServicePeerLimit(ping.ServiceName, pings, rcmgr.BaseLimitIncrease{})
 	tune(&scaling)
 	limits := rcmgr.PartialLimitConfig{
 		System: rcmgr.ResourceLimits{

@@ -27,9 +27,11 @@ type Options struct {
 	Host host.Host
 	// Network names the topic: the short form of the network's id.
 	Network string
-	// Member says whether a key is in the roster now. It is asked for every message
-	// and must be quick.
-	Member func(peer.ID) bool
+	// Member says whether a neighbour is a member in good standing now. Author says
+	// whether what a key wrote is heard; others pass it on, so its holder may never
+	// have been met here. nil takes Member. Both are asked for every message and must
+	// be quick.
+	Member, Author func(peer.ID) bool
 	// Deliver hears the announcements of others, one after the other; from is who
 	// wrote it, not who passed it on. It must not keep data's neighbours waiting:
 	// while it is busy at most Config.Queue announcements wait.
@@ -61,6 +63,9 @@ func New(o Options) (*Gossip, error) {
 		return nil, errors.New("gossip: Host, Member and Deliver must be given")
 	case o.Network == "":
 		return nil, errors.New("gossip: Network is empty; it names the topic")
+	}
+	if o.Author == nil {
+		o.Author = o.Member
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -214,7 +219,7 @@ func (g *Gossip) validate(_ context.Context, _ peer.ID, msg *pubsub.Message) pub
 		return pubsub.ValidationAccept
 	}
 	switch {
-	case !g.opts.Member(author):
+	case !g.opts.Author(author):
 		g.metrics.drop("stranger", 1)
 		return pubsub.ValidationReject
 	case len(msg.GetData()) == 0, len(msg.GetData()) > MaxBytes:

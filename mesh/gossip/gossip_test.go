@@ -145,6 +145,30 @@ func TestTwoIslands(t *testing.T) {
 	}
 }
 
+// TestAuthorNeverMet: in a large network most authors are no neighbours of whom
+// their word reaches, who then has no hello of them to go by.
+func TestAuthorNeverMet(t *testing.T) {
+	r := &hosttest.Roster{}
+	author, between := start(t, r, Default(), nil), start(t, r, Default(), nil)
+	far := &island{Host: hosttest.New(t, r, nil)}
+	g, err := New(Options{Config: Default(), Host: far.Host, Network: "abcdefgh",
+		Member: func(p peer.ID) bool { return p == between.ID() }, Author: r.Has, Deliver: far.deliver})
+	if err != nil {
+		t.Fatal(err)
+	}
+	far.Gossip = g
+	hosttest.Run(t, g.Run)
+	hosttest.Connect(t, author.Host, between.Host)
+	subscribed(t, author, between)
+	hosttest.Connect(t, between.Host, far.Host)
+	subscribed(t, between, far)
+	grafted(t, between, 2)
+	if err := author.Announce(t.Context(), []byte("a change")); err != nil {
+		t.Fatal(err)
+	}
+	hosttest.Until(t, "the change, by way of another", func() bool { return far.from("a change") == author.ID() })
+}
+
 func TestFloodIsBounded(t *testing.T) {
 	r := &hosttest.Roster{}
 	cfg := Default()

@@ -32,6 +32,10 @@ const (
 	relayBackoffMax = 5 * time.Minute
 	// addrsPerRelay bounds what is advertised of one relay: QUIC and TCP, IPv4 and IPv6.
 	addrsPerRelay = 4
+	// spares is how many slots a public island keeps, because the Internet between
+	// it and another one may have a hole. Two, for one may be at the very island
+	// that is beyond the hole.
+	spares = 2
 )
 
 // Candidate is a member that offered to relay.
@@ -68,7 +72,6 @@ type client struct {
 	kick    chan struct{}
 	changed func()
 
-	active  bool
 	refused map[peer.ID]refusal
 
 	mu   sync.Mutex
@@ -87,6 +90,13 @@ func (c *client) list() []Reservation {
 	return out
 }
 
+// circuits are the relayed addresses that others are told of.
+func (c *client) circuits() []ma.Multiaddr {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.told
+}
+
 func (c *client) holds(p peer.ID) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -96,20 +106,21 @@ func (c *client) holds(p peer.ID) bool {
 // round brings the reservations in line with what is wanted and returns when the
 // next look is due. forget drops what earlier refusals taught; renew asks again
 // for what is held, because the network below may have lost it.
-func (c *client) round(ctx context.Context, active, forget, renew bool, now time.Time) time.Time {
-	c.active = active
+func (c *client) round(ctx context.Context, want int, forget, renew bool, now time.Time) time.Time {
+	c.want = want
 	if forget {
 		clear(c.refused)
 	}
 	offered := map[peer.ID]Candidate{}
-	if active {
-		for _, r := range c.relays() {
-			if r.ID != c.host.ID() {
-				offered[r.ID] = r
-			}
+	for _, r := range c.relays() {
+		if r.ID != c.host.ID() {
+			offered[r.ID] = r
 		}
 	}
 	c.dropLost(offered)
+	for _, surplus := range c.list()[min(len(c.held), want):] {
+		c.release(surplus.Relay)
+	}
 	c.renew(ctx, renew, now)
 	for len(c.held) < c.want && ctx.Err() == nil {
 		next, ok := c.pick(offered, now)
@@ -285,7 +296,7 @@ func (c *client) tell() {
 
 func (c *client) nextLook(now time.Time) time.Time {
 	next := now.Add(refreshEvery)
-	if c.active && len(c.held) < c.want {
+	if len(c.held) < c.want {
 		for _, r := range c.refused {
 			if r.until.After(now) && r.until.Before(next) {
 				next = r.until

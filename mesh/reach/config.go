@@ -28,7 +28,7 @@ type Config struct {
 	// connections and directions together; 0 sets no limit.
 	RelayRate flow.Bytes `yaml:"relay_rate"`
 	// Reservations is with how many relays a slot is kept while this island is not
-	// public.
+	// public; a public one keeps two, for holes in the Internet.
 	Reservations int `yaml:"reservations"`
 	// Punch allows hole punching. Without it a path through NATs stays relayed.
 	Punch bool `yaml:"punch"`

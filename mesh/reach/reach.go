@@ -89,7 +89,7 @@ func New(o Options) (*Reach, error) {
 		kick: make(chan struct{}, 1), verdicts: map[string]*verdict{}}
 	r.punch = &puncher{enabled: o.Config.Punch, addrs: r.punchAddrs, log: o.Logger, metrics: r.metrics,
 		kick: make(chan struct{}, 1), rows: map[peer.ID]*row{}}
-	r.relays = &client{want: o.Config.Reservations, relays: o.Relays, log: o.Logger, metrics: r.metrics,
+	r.relays = &client{relays: o.Relays, log: o.Logger, metrics: r.metrics,
 		kick: make(chan struct{}, 1), changed: o.OnChange, refused: map[peer.ID]refusal{}, held: map[peer.ID]*Reservation{}}
 	return r, nil
 }
@@ -104,7 +104,8 @@ func (r *Reach) HostOptions() []libp2p.Option {
 		libp2p.EnableRelay(),
 		libp2p.ForceReachabilityPrivate(),
 		libp2p.AddrsFactory(func(addrs []ma.Multiaddr) []ma.Multiaddr {
-			return r.now.Load().advertise(addrs, r.opts.Announce)
+			// libp2p has circuits only in the addresses of hosts that it holds for private.
+			return r.now.Load().advertise(unique(append(slices.Clone(addrs), r.relays.circuits()...)), r.opts.Announce)
 		}),
 	}
 }
@@ -327,8 +328,11 @@ func (r *Reach) keepRelays(ctx context.Context) {
 		case <-timer.C:
 		case <-r.relays.kick:
 		}
-		active := r.now.Load().reach != network.ReachabilityPublic
-		next := r.relays.round(ctx, active, r.forgetRelays.Swap(false), r.renewRelays.Swap(false), time.Now())
+		want := r.opts.Config.Reservations
+		if r.now.Load().reach == network.ReachabilityPublic {
+			want = min(want, spares)
+		}
+		next := r.relays.round(ctx, want, r.forgetRelays.Swap(false), r.renewRelays.Swap(false), time.Now())
 		timer.Reset(time.Until(next))
 	}
 }

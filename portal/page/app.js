@@ -18,6 +18,7 @@ const errors = {};
 const drawn = new Map(); // element id → what it shows, so that nothing is redrawn for nothing
 const openJobs = new Map();
 const openGroups = new Map();
+const openAttempts = new Map();
 let lastAnswer = null; // ms, this device's clock
 let timer = null;
 let running = null; // AbortController of the query under way
@@ -131,7 +132,7 @@ function render() {
     $("state").value = state.state;
     show("targets", [...failures(errors, ["targets"]), data.targets ? targetsView(data.targets, state.find, state.state, openJobs) : ""]);
   } else if (state.view === "islands") {
-    const parts = islands(data.network, data.peers);
+    const parts = islands(data.network, data.peers, openAttempts);
     if ($("network").textContent !== parts.lead) $("network").textContent = parts.lead;
     show("reached", parts.figures);
     show("islands", [...failures(errors, errors.network ? ["network"] : ["peers"]), parts.list]);
