@@ -242,6 +242,8 @@ func (m *membership) spread(ctx context.Context) error {
 			return err
 		case <-tick.C:
 			if m.mesh.Load().Dismissed() {
+				cancel()
+				<-synced
 				return nil
 			}
 		}

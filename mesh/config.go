@@ -24,8 +24,9 @@ type Config struct {
 	Addresses []string `yaml:"addresses"`
 	// Transports are "quic" and "tcp".
 	Transports []string `yaml:"transports"`
-	// Announce replaces the addresses that others are told: multiaddrs, as
-	// "/dns4/site.example/tcp/59443". For port forwards and load balancers.
+	// Announce replaces the addresses that others are told, for port forwards and
+	// load balancers: "site.example:59443" stands for QUIC and TCP there, a multiaddr
+	// as "/dns4/site.example/tcp/59443" for one of them.
 	Announce []string `yaml:"announce,omitempty"`
 	// Reach has reachability, relay and what goes with them.
 	Reach reach.Config `yaml:",inline"`
@@ -77,14 +78,31 @@ func (c Config) Validate() error {
 			bad("transports", fmt.Sprintf("%q", t), `must be "quic" or "tcp"`)
 		}
 	}
-	for _, a := range c.Announce {
-		if _, err := ma.NewMultiaddr(a); err != nil {
-			bad("announce", fmt.Sprintf("%q", a), `must be a multiaddr as "/ip4/198.51.100.7/tcp/59443"`)
-		}
+	if _, err := c.announced(); err != nil {
+		errs = append(errs, err)
 	}
 	errs = append(errs, c.Discovery.Validate(), c.Reach.Validate(), c.Gossip.Validate(), c.RPC.Validate())
 	if c.Connections < 64 || c.Connections > 100_000 {
 		bad("connections", c.Connections, "must be 64 to 100000")
 	}
 	return errors.Join(errs...)
+}
+
+// announced are the addresses of Announce.
+func (c Config) announced() ([]ma.Multiaddr, error) {
+	var (
+		out  []ma.Multiaddr
+		errs []error
+	)
+	for i, a := range c.Announce {
+		switch at, err := discover.ParseStatic(a); {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("mesh.announce[%d]: %w", i, err))
+		case at.Who != "" || at.ID != "":
+			errs = append(errs, fmt.Errorf("mesh.announce[%d]: %q: is this island's own address and takes no name or key", i, a))
+		default:
+			out = append(out, at.Addrs...)
+		}
+	}
+	return out, errors.Join(errs...)
 }

@@ -55,7 +55,7 @@ func (m *Mesh) makeHost() error {
 		// libp2p's collectors are package variables: those of several islands in one
 		// process would mix. What an operator needs is in ours.
 		libp2p.DisableMetrics(),
-		libp2p.DialRanker(rank),
+		libp2p.SwarmOpts(swarm.WithDialRanker(rank)),
 		libp2p.WithDialTimeout(dialTimeout),
 		// The detectors give up on UDP or IPv6 after a few failures, which in a small
 		// mesh are one island that is down.

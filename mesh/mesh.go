@@ -180,9 +180,9 @@ func New(o Options) (*Mesh, error) {
 	if m.book, err = book.Open(filepath.Join(o.Dir, "peers.json")); err != nil {
 		m.log.Warn("address book is begun anew", "err", err)
 	}
-	announce := make([]ma.Multiaddr, len(o.Config.Announce))
-	for i, a := range o.Config.Announce {
-		announce[i] = ma.StringCast(a) // Validate has parsed it
+	announce, err := o.Config.announced()
+	if err != nil {
+		return nil, err
 	}
 	m.reach, err = reach.New(reach.Options{
 		Config: o.Config.Reach, Key: key, Announce: announce,

@@ -3,8 +3,8 @@ package mesh
 import (
 	"context"
 	"fmt"
-	"strings"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"

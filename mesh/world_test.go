@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -295,8 +294,6 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		}
 	}
 }
-
-func (i *island) bookPath() string { return filepath.Join(i.o.Dir, "peers.json") }
 
 func receive[T any](t testing.TB, ch <-chan T) T {
 	t.Helper()

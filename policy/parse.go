@@ -156,7 +156,7 @@ func syntaxProblem(err error, tokens []token) Problem {
 		}
 		return Problem{tokens[i].line, tokens[i].column, text}
 	}
-	if behind(text) && i > 0 && !(tokens[i].text == "" && strings.HasPrefix(text, "exact got  want")) {
+	if behind(text) && i > 0 && (tokens[i].text != "" || !strings.HasPrefix(text, "exact got  want")) {
 		i--
 	}
 	return Problem{tokens[i].line, tokens[i].column, inWords(text, tokens[i].text)}

@@ -224,7 +224,11 @@ func FuzzParse(f *testing.F) {
 		s, err := Parse("p", []byte(text))
 		if err != nil {
 			n := strings.Count(text, "\n") + 1
-			for _, p := range err.(*Error).Problems {
+			var e *Error
+			if !errors.As(err, &e) {
+				t.Fatalf("%T: %v, want an *Error", err, err)
+			}
+			for _, p := range e.Problems {
 				if p.Line < 1 || p.Line > n || p.Column < 1 || p.Text == "" {
 					t.Errorf("problem out of the text: %+v", p)
 				}

@@ -104,7 +104,7 @@ func (r *Replica) apply(batch []*request) {
 		}
 	}
 	r.applyTrust(trusted)
-	if r.unsettled && !(later && len(others) == 0) {
+	if r.unsettled && (!later || len(others) > 0) {
 		if err := r.settle(); err != nil {
 			fail(others, err)
 			return
@@ -130,7 +130,7 @@ func fail(items []sourced, err error) {
 // right to write one may follow from another in the same batch.
 func (r *Replica) applyTrust(items []sourced) {
 	slices.SortStableFunc(items, func(a, b sourced) int {
-		return trust.TrustOrder(a.doc.GetKey()) - trust.TrustOrder(b.doc.GetKey())
+		return trust.Order(a.doc.GetKey()) - trust.Order(b.doc.GetKey())
 	})
 	for len(items) > 0 {
 		for i := range items {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/atoll-mesh/atoll/wire/replicapb"
@@ -49,7 +50,7 @@ func openStore(path string, network []byte, o boltOptions) (*store, error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
 		Timeout: time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, NoSync: o.noSync,
 	})
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("open the replica's file %s: another process holds it; stop that one first", path)
 	}
 	if err != nil {
@@ -100,7 +101,7 @@ func (s *store) update(f func(tx *bbolt.Tx) error) error {
 		}
 		return nil
 	})
-	if errors.Is(err, bbolt.ErrDatabaseNotOpen) {
+	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 		return ErrClosed
 	}
 	if err != nil {
@@ -111,7 +112,7 @@ func (s *store) update(f func(tx *bbolt.Tx) error) error {
 
 func (s *store) view(f func(tx *bbolt.Tx) error) error {
 	err := s.db.View(f)
-	if errors.Is(err, bbolt.ErrDatabaseNotOpen) {
+	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 		return ErrClosed
 	}
 	return err
@@ -158,10 +159,12 @@ func (s *store) documents(keys []string) (out []*replicapb.Document, err error) 
 // load calls f with every document and bad with the key of every unreadable one.
 func (s *store) load(f func(*replicapb.Document), bad func(key string, err error)) error {
 	return s.view(func(tx *bbolt.Tx) error {
-		tx.Bucket(s.b.history).ForEach(func(k, v []byte) error {
+		if err := tx.Bucket(s.b.history).ForEach(func(_, v []byte) error {
 			s.historyBytes.Add(int64(len(v)))
 			return nil
-		})
+		}); err != nil {
+			return err
+		}
 		return tx.Bucket(s.b.documents).ForEach(func(k, v []byte) error {
 			d, err := decode(string(k), v)
 			if err == nil && d.GetKey() != string(k) {
@@ -177,14 +180,15 @@ func (s *store) load(f func(*replicapb.Document), bad func(key string, err error
 	})
 }
 
-func (s *store) meta(name string) (v uint64) {
-	s.view(func(tx *bbolt.Tx) error {
+// meta reads a number; 0 where it was never written.
+func (s *store) meta(name string) (v uint64, err error) {
+	err = s.view(func(tx *bbolt.Tx) error {
 		if raw := tx.Bucket(s.b.meta).Get([]byte(name)); len(raw) == 8 {
 			v = binary.BigEndian.Uint64(raw)
 		}
 		return nil
 	})
-	return v
+	return v, err
 }
 
 func (s *store) setMeta(tx *bbolt.Tx, name string, v uint64) error {

@@ -44,8 +44,8 @@ func (r *Replica) collect() error {
 // it knows after a start for how long it was away.
 func (r *Replica) saveSync() error {
 	last := uint64(r.lastSync.Load())
-	if last == r.store.meta(metaSync) {
-		return nil
+	if saved, err := r.store.meta(metaSync); err != nil || saved == last {
+		return err
 	}
 	return r.store.update(func(tx *bbolt.Tx) error { return r.store.setMeta(tx, metaSync, last) })
 }

@@ -121,7 +121,7 @@ func (u *rumours) hint(now time.Time) (h *replicapb.Hint, wait time.Duration) {
 	if len(due) == 0 {
 		return nil, wait
 	}
-	slices.SortFunc(due, func(a, b telling) int { return trust.TrustOrder(a.e.key) - trust.TrustOrder(b.e.key) })
+	slices.SortFunc(due, func(a, b telling) int { return trust.Order(a.e.key) - trust.Order(b.e.key) })
 	h = &replicapb.Hint{More: u.more || len(due) > hintHeads}
 	u.more = false
 	room := hintInline

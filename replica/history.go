@@ -169,17 +169,6 @@ func (s *store) versions(tx *bbolt.Tx, key string) (out []Version) {
 	return out
 }
 
-// voids lists the keys that have void versions.
-func (s *store) voids() (keys []string, err error) {
-	err = s.view(func(tx *bbolt.Tx) error {
-		return tx.Bucket(s.b.void).ForEach(func(k, _ []byte) error {
-			keys = append(keys, string(k))
-			return nil
-		})
-	})
-	return keys, err
-}
-
 // Versions lists the older versions of a document that this island still holds,
 // the newest first. Islands differ in them.
 func (r *Replica) Versions(key string) (out []Version, err error) {

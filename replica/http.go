@@ -94,38 +94,39 @@ func answering(h func(http.ResponseWriter, *http.Request) error) http.HandlerFun
 		if errors.Is(err, ErrClosed) {
 			e = &Error{Code: "closed", Message: err.Error(), Remedy: "the island is stopping; ask another one", Is: ErrClosed}
 		}
-		writeJSON(w, httpStatus(e), e)
+		_ = writeJSON(w, httpStatus(e), e) // it is always nil
 	}
 }
 
 func httpStatus(e *Error) int {
-	switch e.Is {
-	case ErrNotFound:
+	switch is := e.Is; {
+	case errors.Is(is, ErrNotFound):
 		return http.StatusNotFound
-	case ErrConflict:
+	case errors.Is(is, ErrConflict):
 		return http.StatusPreconditionFailed
-	case ErrInvalid:
+	case errors.Is(is, ErrInvalid):
 		if e.Code == "too-large" {
 			return http.StatusRequestEntityTooLarge
 		}
 		return http.StatusBadRequest
-	case ErrRefused:
+	case errors.Is(is, ErrRefused):
 		return http.StatusForbidden
-	case ErrFull:
+	case errors.Is(is, ErrFull):
 		return http.StatusInsufficientStorage
-	case ErrOutdated, ErrDeferred:
+	case errors.Is(is, ErrOutdated), errors.Is(is, ErrDeferred):
 		return http.StatusConflict
-	case ErrStorage, ErrClosed:
+	case errors.Is(is, ErrStorage), errors.Is(is, ErrClosed):
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusInternalServerError
 }
 
+// writeJSON returns nil: an answer that was begun cannot become an error.
 func writeJSON(w http.ResponseWriter, code int, v any) error {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(code)
-	json.NewEncoder(w).Encode(v) // the client may be gone
+	_ = json.NewEncoder(w).Encode(v) // the client may be gone
 	return nil
 }
 
@@ -156,7 +157,7 @@ func (r *Replica) httpGet(w http.ResponseWriter, q *http.Request) error {
 	if strings.HasPrefix(q.Header.Get("Accept"), "text/plain") {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		w.Write(d.GetValue())
+		_, _ = w.Write(d.GetValue()) // the client may be gone
 		return nil
 	}
 	return writeJSON(w, http.StatusOK, toJSON(d, true))
@@ -248,7 +249,7 @@ func (r *Replica) httpWatch(w http.ResponseWriter, q *http.Request) error {
 	events, cancel := r.Watch(q.FormValue("prefix"))
 	defer cancel()
 	out := http.NewResponseController(w)
-	out.SetWriteDeadline(time.Time{}) // not every writer has one
+	_ = out.SetWriteDeadline(time.Time{}) // not every writer has one
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)

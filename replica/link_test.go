@@ -65,7 +65,7 @@ func (h *half) write(b []byte) (int, error) {
 func (h *half) read(b []byte, cut <-chan struct{}) (int, error) {
 	for {
 		h.mu.Lock()
-		var left time.Duration = time.Hour
+		left := time.Hour
 		if len(h.queue) > 0 {
 			if left = time.Until(h.queue[0].due); left <= 0 {
 				n := copy(b, h.queue[0].data)

@@ -164,8 +164,16 @@ func (r *Replica) load() error {
 	if err != nil {
 		return err
 	}
-	r.clock.saw(r.store.meta(metaClock))
-	r.lastSync.Store(int64(r.store.meta(metaSync)))
+	clock, err := r.store.meta(metaClock)
+	if err != nil {
+		return err
+	}
+	lastSync, err := r.store.meta(metaSync)
+	if err != nil {
+		return err
+	}
+	r.clock.saw(clock)
+	r.lastSync.Store(int64(lastSync))
 	if len(damaged) > 0 {
 		r.warn.damaged.Set("%d documents, the first %q", len(damaged), damaged[0])
 	}

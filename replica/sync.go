@@ -173,10 +173,10 @@ func (c *comparing) run(ctx context.Context, start func(*comparing)) (err error)
 	defer func() {
 		c.cancel()
 		c.outbox.close()
-		<-sent
+		unsent := <-sent
 		c.packing.close()
 		c.unpacking.close()
-		err = errors.Join(err, c.r.settleNow())
+		err = errors.Join(err, unsent, c.r.settleNow())
 	}()
 	watchdog := time.AfterFunc(sessionIdle, c.cancel)
 	defer watchdog.Stop()
@@ -243,7 +243,9 @@ func (c *comparing) send(ctx context.Context) error {
 			c.r.m.syncDocs.WithLabelValues("out").Add(float64(len(docs)))
 		}
 		c.count("out", &c.res.BytesOut, q)
-		if err := c.stream.Send(q); err != nil {
+		if err := c.stream.Send(q); errors.Is(err, io.EOF) {
+			return nil // the stream broke: receiving says why
+		} else if err != nil {
 			return err
 		}
 	}

@@ -179,11 +179,12 @@ func (a *Audit) mend() (int64, error) {
 
 func (a *Audit) verify() error {
 	f, err := os.Open(a.path)
-	if errors.Is(err, os.ErrNotExist) {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
 		a.chain = newAuditChain(&a.network)
-	} else if err != nil {
+	case err != nil:
 		return err
-	} else {
+	default:
 		defer f.Close()
 		if a.chain, err = readAudit(f, &a.network); err != nil {
 			return fmt.Errorf("%s: %w: keep the file as evidence, move it away, and a new log begins", a.path, err)

@@ -132,7 +132,7 @@ func TestCheckCertificate(t *testing.T) {
 			if !errors.Is(err, tc.want) {
 				t.Errorf("error %v, want %v", err, tc.want)
 			}
-			if tc.want == ErrExpired && errors.Is(err, ErrRefused) {
+			if errors.Is(tc.want, ErrExpired) && errors.Is(err, ErrRefused) {
 				t.Errorf("%v: both quarantine and refusal", err)
 			}
 		})

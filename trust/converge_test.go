@@ -36,7 +36,7 @@ func (k *keeper) learn() {
 }
 
 func (k *keeper) offer(docs []*replicapb.Document) (took bool) {
-	slices.SortStableFunc(docs, func(a, b *replicapb.Document) int { return TrustOrder(a.GetKey()) - TrustOrder(b.GetKey()) })
+	slices.SortStableFunc(docs, func(a, b *replicapb.Document) int { return Order(a.GetKey()) - Order(b.GetKey()) })
 	for _, d := range docs {
 		if k.state.Permit(d) == nil && Newer(d, k.held[d.GetKey()]) {
 			k.held[d.GetKey()] = d

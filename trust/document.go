@@ -58,9 +58,9 @@ func InviteDocument(guest Key) string { return KindInvite + "/" + guest.String()
 // trustOrder is the order in which rights depend on each other.
 var trustOrder = [...]string{KindNetwork, KindSigner, KindRevoked, KindMember, KindLeft, KindInvite, KindPolicy}
 
-// TrustOrder sorts documents so that each is judged after those its author's
+// Order sorts documents so that each is judged after those its author's
 // right may hang on: trust documents from 0, all others behind them.
-func TrustOrder(documentKey string) int {
+func Order(documentKey string) int {
 	kind, _, _ := strings.Cut(documentKey, "/")
 	for i, k := range trustOrder {
 		if k == kind {
@@ -71,7 +71,7 @@ func TrustOrder(documentKey string) int {
 }
 
 // IsTrustKind reports whether a document of this key is one that State is made of.
-func IsTrustKind(documentKey string) bool { return TrustOrder(documentKey) < len(trustOrder) }
+func IsTrustKind(documentKey string) bool { return Order(documentKey) < len(trustOrder) }
 
 // ParseDocumentKey splits "kind/name": a kind of 1 to 32 of [a-z], a name of 1
 // to 200 of [A-Za-z0-9._~-].

@@ -122,7 +122,7 @@ func TestTrustKinds(t *testing.T) {
 			t.Errorf("%q is a trust document", key)
 		}
 	}
-	if TrustOrder(NetworkDocument) >= TrustOrder(SignerDocument(pub("s1"))) || TrustOrder(MemberDocument(pub("a"))) >= TrustOrder("rules/cpu") {
+	if Order(NetworkDocument) >= Order(SignerDocument(pub("s1"))) || Order(MemberDocument(pub("a"))) >= Order("rules/cpu") {
 		t.Error("documents are judged before those they depend on")
 	}
 }

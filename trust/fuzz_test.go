@@ -137,7 +137,7 @@ func FuzzDecodeValue(f *testing.F) {
 	w := newWorld(f)
 	docs := append(w.reef(), w.revoked("s1", "anegada", 9), w.left("s1", "anegada", 9))
 	for _, d := range docs {
-		f.Add(byte(TrustOrder(d.GetKey())), d.GetValue())
+		f.Add(byte(Order(d.GetKey())), d.GetValue())
 	}
 	f.Add(byte(2), []byte("&a [*a,*a]"))
 	f.Fuzz(func(t *testing.T, kind byte, text []byte) {

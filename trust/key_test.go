@@ -99,7 +99,7 @@ func TestSignaturesAreForOnePurpose(t *testing.T) {
 	}
 	for what, ok := range map[string]bool{
 		"context":           k.Public().Verify("contex", network, msg, sig),
-		"moved":             k.Public().Verify("contexta", network, msg[1:], sig),
+		"moved":             k.Public().Verify("contextm", network, msg[1:], sig),
 		"network":           k.Public().Verify("context", other, msg, sig),
 		"message":           k.Public().Verify("context", network, msg[1:], sig),
 		"key":               pub("b").Verify("context", network, msg, sig),
@@ -119,7 +119,7 @@ func TestPrivateKeysDoNotPrint(t *testing.T) {
 	secret := hex.EncodeToString(k.Seed())
 	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
 		text := fmt.Sprintf(format, k) + fmt.Sprintf(format, holder)
-		if strings.Contains(text, secret) || strings.Contains(text, fmt.Sprint(k.Seed())) {
+		if strings.Contains(text, secret) || strings.Contains(text, fmt.Sprintf("%d", k.Seed())) {
 			t.Errorf("%s prints the key: %s", format, text)
 		}
 	}

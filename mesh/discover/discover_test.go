@@ -219,7 +219,7 @@ func (w *town) island(t *testing.T, tweak func(*Options), opts ...libp2p.Option)
 	i := &island{Host: hosttest.New(t, &w.Roster, nil, opts...)}
 	cfg := Default()
 	cfg.MDNS, cfg.DHT = false, false
-	o := Options{Config: cfg, Host: i.Host, Network: "abcdefghij", Members: func() []Member { return w.list(i.Host.ID()) }}
+	o := Options{Config: cfg, Host: i.Host, Network: "abcdefghij", Members: func() []Member { return w.list(i.ID()) }}
 	if tweak != nil {
 		tweak(&o)
 	}
@@ -231,7 +231,7 @@ func (w *town) island(t *testing.T, tweak func(*Options), opts ...libp2p.Option)
 	for _, other := range w.all {
 		other.MembersChanged()
 	}
-	i.stop = hosttest.Run(t, i.Discover.Run)
+	i.stop = hosttest.Run(t, i.Run)
 	return i
 }
 
@@ -240,12 +240,12 @@ func addrsOf(h host.Host) []ma.Multiaddr { return h.Network().ListenAddresses() 
 func TestKeeperConnectsAndReconnects(t *testing.T) {
 	var w town
 	a, b := w.island(t, nil), w.island(t, nil)
-	w.tell(b.Host.ID(), Member{Name: "berlin", Addrs: addrsOf(b.Host)})
-	up := func() bool { return connected(a.Host, b.Host.ID()) }
+	w.tell(b.ID(), Member{Name: "berlin", Addrs: addrsOf(b.Host)})
+	up := func() bool { return connected(a.Host, b.ID()) }
 	hosttest.Until(t, "the connection", up)
-	first := a.Network().ConnsToPeer(b.Host.ID())[0]
+	first := a.Network().ConnsToPeer(b.ID())[0]
 	first.Close()
-	hosttest.Until(t, "a new connection", func() bool { return up() && !a.Network().ConnsToPeer(b.Host.ID())[0].IsClosed() })
+	hosttest.Until(t, "a new connection", func() bool { return up() && !a.Network().ConnsToPeer(b.ID())[0].IsClosed() })
 }
 
 func TestKeeperBacksOffAndIsRoused(t *testing.T) {
@@ -270,14 +270,14 @@ func TestOnDemand(t *testing.T) {
 	for i := range 2 * AllUpTo { // a network so large that not everybody is chosen
 		w.Add(peer.ID(fmt.Sprintf("absent-%d", i)))
 	}
-	w.tell(b.Host.ID(), Member{Addrs: addrsOf(b.Host)})
+	w.tell(b.ID(), Member{Addrs: addrsOf(b.Host)})
 	if err := a.Dial(t.Context(), "a stranger"); !errors.Is(err, ErrNoMember) {
 		t.Errorf("dialling a stranger: %v, want ErrNoMember", err)
 	}
-	if err := a.Dial(t.Context(), b.Host.ID()); err != nil {
+	if err := a.Dial(t.Context(), b.ID()); err != nil {
 		t.Fatal(err)
 	}
-	if !connected(a.Host, b.Host.ID()) {
+	if !connected(a.Host, b.ID()) {
 		t.Error("Dial returned without a connection")
 	}
 }
@@ -291,25 +291,25 @@ func TestSurplusIsClosed(t *testing.T) {
 		hosttest.Connect(t, a.Host, i.Host)
 	}
 	hosttest.Connect(t, b.Host, kept.Host)
-	a.opts.Keep = func(p peer.ID) bool { return p == kept.Host.ID() }
+	a.opts.Keep = func(p peer.ID) bool { return p == kept.ID() }
 	a.mu.Lock()
 	clear(a.wanted)
 	a.mu.Unlock()
 	k := &keeper{d: a.Discover}
-	a.Used(b.Host.ID())
+	a.Used(b.ID())
 	k.closeSurplus(time.Now())
-	if !connected(a.Host, b.Host.ID()) {
+	if !connected(a.Host, b.ID()) {
 		t.Fatal("a connection in use was closed")
 	}
 	k.closeSurplus(time.Now().Add(time.Minute))
-	hosttest.Until(t, "the idle connection to be closed", func() bool { return !connected(a.Host, b.Host.ID()) })
-	if !connected(a.Host, kept.Host.ID()) {
+	hosttest.Until(t, "the idle connection to be closed", func() bool { return !connected(a.Host, b.ID()) })
+	if !connected(a.Host, kept.ID()) {
 		t.Error("a relay's connection was closed")
 	}
 	// What others opened is theirs to close.
 	clear(kept.wanted)
 	(&keeper{d: kept.Discover}).closeSurplus(time.Now().Add(time.Hour))
-	if !connected(kept.Host, b.Host.ID()) {
+	if !connected(kept.Host, b.ID()) {
 		t.Error("an incoming connection was closed")
 	}
 }
@@ -323,15 +323,15 @@ func TestStaticAddresses(t *testing.T) {
 			hostport = "127.0.0.1:" + port
 		}
 	}
-	w.tell(b.Host.ID(), Member{Name: "berlin"})
+	w.tell(b.ID(), Member{Name: "berlin"})
 	for _, s := range []string{
 		hostport,
 		"berlin@" + hostport,
-		hosttestAddr(b.Host) + "/p2p/" + b.Host.ID().String(),
+		hosttestAddr(b.Host) + "/p2p/" + b.ID().String(),
 		hosttestAddr(b.Host),
 	} {
 		a := w.island(t, func(o *Options) { o.Config.Static = []string{s} })
-		hosttest.Until(t, "a connection by "+s, func() bool { return connected(a.Host, b.Host.ID()) })
+		hosttest.Until(t, "a connection by "+s, func() bool { return connected(a.Host, b.ID()) })
 	}
 }
 
@@ -374,7 +374,7 @@ func TestDHT(t *testing.T) {
 		o.Members = func() []Member {
 			var out []Member
 			for _, m := range all() {
-				if m.ID != lost.Host.ID() {
+				if m.ID != lost.ID() {
 					out = append(out, m)
 				}
 			}
@@ -382,14 +382,14 @@ func TestDHT(t *testing.T) {
 		}
 	})
 	hosttest.Connect(t, a.Host, b.Host)
-	hosttest.Until(t, "a connection that nobody told of", func() bool { return connected(a.Host, c.Host.ID()) })
+	hosttest.Until(t, "a connection that nobody told of", func() bool { return connected(a.Host, c.ID()) })
 	a.find.refresh(t.Context())
 	for _, p := range a.find.table.RoutingTable().ListPeers() {
-		if p == lost.Host.ID() {
+		if p == lost.ID() {
 			t.Error("a non-member is in the table")
 		}
 	}
-	if got := a.Peerstore().Addrs(lost.Host.ID()); len(got) > 0 {
+	if got := a.Peerstore().Addrs(lost.ID()); len(got) > 0 {
 		t.Errorf("addresses of a non-member were stored: %v", got)
 	}
 	if testutil.ToFloat64(a.metrics.strangers.WithLabelValues("dht")) == 0 {
@@ -410,7 +410,7 @@ func TestMDNS(t *testing.T) {
 	}
 	defer s.Close()
 	b := w.island(t, on, listen)
-	hosttest.Until(t, "a connection by mDNS", func() bool { return connected(a.Host, b.Host.ID()) })
+	hosttest.Until(t, "a connection by mDNS", func() bool { return connected(a.Host, b.ID()) })
 	hosttest.Until(t, "the stranger to be heard", func() bool {
 		return testutil.ToFloat64(b.metrics.strangers.WithLabelValues("mdns")) > 0
 	})

@@ -120,7 +120,9 @@ func whoIs(ctx context.Context, key crypto.PrivKey, s Static) (peer.ID, error) {
 		}
 		defer conn.Close()
 		if t, ok := ctx.Deadline(); ok {
-			conn.SetDeadline(t)
+			if err := conn.SetDeadline(t); err != nil {
+				return "", fmt.Errorf("limit the time of a handshake with %s: %w", addr, err)
+			}
 		}
 		if err := mss.SelectProtoOrFail(noise.ID, conn); err != nil {
 			return "", fmt.Errorf("%s speaks no Noise: %w", addr, err)

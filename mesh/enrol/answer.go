@@ -8,8 +8,8 @@ import (
 	"github.com/atoll-mesh/atoll/wire/trustpb"
 )
 
-// maxAnswer keeps an answer's documents below the join protocol's 1 MiB with
-// room for the rest.
+// maxAnswer keeps an answer's documents far below the join protocol's 8 MiB: what
+// is left out comes with the first comparison.
 const maxAnswer = 900 << 10
 
 // essentials gives the documents that a new member must have to trust anybody:

@@ -46,7 +46,7 @@ func (k *killer) step(name string) {
 func survive(do func()) (lived bool) {
 	defer func() {
 		if p := recover(); p != nil {
-			if p != errKilled {
+			if err, ok := p.(error); !ok || !errors.Is(err, errKilled) {
 				panic(p)
 			}
 			lived = false
@@ -135,7 +135,7 @@ func (m *memory) put(docs []*replicapb.Document) error {
 	defer m.mu.Unlock()
 	pending := slices.Clone(docs)
 	slices.SortStableFunc(pending, func(a, b *replicapb.Document) int {
-		return trust.TrustOrder(a.GetKey()) - trust.TrustOrder(b.GetKey())
+		return trust.Order(a.GetKey()) - trust.Order(b.GetKey())
 	})
 	for {
 		var errs []error

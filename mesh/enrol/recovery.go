@@ -45,12 +45,12 @@ func FormatRecovery(k trust.PrivateKey) string {
 func ParseRecovery(text string) (trust.PrivateKey, error) {
 	letters := make([]byte, 0, recoveryText)
 	for _, r := range strings.ToUpper(text) {
-		switch {
-		case r == '-' || r == ' ' || r == '\t' || r == '\n' || r == '\r':
+		switch r {
+		case '-', ' ', '\t', '\n', '\r':
 			continue
-		case r == 'O':
+		case 'O':
 			r = '0'
-		case r == 'I' || r == 'L':
+		case 'I', 'L':
 			r = '1'
 		}
 		if !strings.ContainsRune(crockford, r) {

@@ -51,7 +51,7 @@ func streamPing(ctx context.Context, c network.Conn) (time.Duration, error) {
 	if err != nil {
 		return 0, fmt.Errorf("ping: %w", err)
 	}
-	defer s.Reset() // nothing is under way after the answer
+	defer func() { _ = s.Reset() }() // nothing is under way after the answer
 	if err := s.SetProtocol(ping.ID); err != nil {
 		return 0, fmt.Errorf("ping: %w", err)
 	}

@@ -150,11 +150,12 @@ func (p *puncher) look(now time.Time) []peer.ID {
 	for id, conns := range byPeer {
 		r := p.rows[id]
 		if direct(conns) != nil {
-			if r != nil && r.direct.IsZero() {
+			switch {
+			case r != nil && r.direct.IsZero():
 				*r = row{direct: now}
-			} else if r != nil && now.Sub(r.direct) > spareAfter {
+			case r != nil && now.Sub(r.direct) > spareAfter:
 				spare = append(spare, relayedIdle(conns)...)
-			} else if r == nil && len(relayedIdle(conns)) > 0 {
+			case r == nil && len(relayedIdle(conns)) > 0:
 				p.rows[id] = &row{direct: now}
 			}
 			continue

@@ -239,7 +239,7 @@ func (r *Reach) Run(ctx context.Context) error {
 	defer r.relays.emit.Close()
 	r.relays.host, r.punch.host, r.punch.ids = h, h, ids.IDService()
 	srv := &service{host: h, permit: r.opts.Permit, rate: int(r.opts.Config.RelayRate), metrics: r.metrics.relay}
-	defer srv.set(false)
+	defer func() { _ = srv.set(false) }() // only starting it can go wrong
 
 	r.decide(srv, said) // before anybody is asked
 	ctx, cancel := context.WithCancel(ctx)

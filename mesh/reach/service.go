@@ -28,13 +28,12 @@ const (
 // per ASN, 128 KiB and 2 minutes per connection): whom the ACL lets in is known.
 func relayResources() relay.Resources {
 	return relay.Resources{
-		ReservationTTL:         time.Hour,
-		MaxReservations:        maxSlots,
-		MaxCircuits:            maxCircuits,
-		BufferSize:             relayBuffer,
-		MaxReservationsPerPeer: 1,
-		MaxReservationsPerIP:   maxSlots / 2,
-		MaxReservationsPerASN:  maxSlots,
+		ReservationTTL:        time.Hour,
+		MaxReservations:       maxSlots,
+		MaxCircuits:           maxCircuits,
+		BufferSize:            relayBuffer,
+		MaxReservationsPerIP:  maxSlots / 2,
+		MaxReservationsPerASN: maxSlots,
 	}
 }
 

@@ -77,7 +77,7 @@ func (s *Server) serve(m *method, st grpc.ServerStream, handle func(*callStream)
 	st.SetTrailer(s.version) // copied by grpc
 	m.m.inFlight.Inc()
 	defer func() {
-		err = statusOf(err, ctx)
+		err = statusOf(ctx, err)
 		m.m.inFlight.Dec()
 		m.m.done(status.Code(err), time.Since(c.started))
 	}()

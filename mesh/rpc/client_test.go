@@ -175,7 +175,7 @@ func TestBreakerTrial(t *testing.T) {
 		if call(success) == "" {
 			t.Error("tried too early")
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		call(failure)
 		if s := b.read(); s.Until.Sub(s.Since) != 8*time.Second {
 			t.Errorf("pause %s is not capped", s.Until.Sub(s.Since))

@@ -17,7 +17,6 @@ import (
 	"github.com/prometheus/common/model"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/atoll-mesh/atoll/policy"
@@ -348,11 +347,6 @@ func wantError(t testing.TB, err error, parts ...string) {
 			t.Errorf("error %q does not say %q", err, p)
 		}
 	}
-}
-
-// asVersion makes a caller say that it speaks an older protocol.
-func asVersion(ctx context.Context, v string) context.Context {
-	return metadata.AppendToOutgoingContext(ctx, versionKey, v)
 }
 
 const policyRead = policy.Read

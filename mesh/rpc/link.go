@@ -70,7 +70,6 @@ func newLink(c *Clients, e *entry, class Class) (*link, error) {
 		grpc.WithDisableServiceConfig(), grpc.WithDisableRetry(), grpc.WithDisableHealthCheck(),
 		grpc.WithIdleTimeout(0), // idle links are closed by Clients.Run, with all they hold
 		grpc.WithReadBufferSize(readBuffer),
-		grpc.WithSharedWriteBuffer(true),
 		grpc.WithMaxHeaderListSize(maxHeaderBytes),
 		grpc.WithDefaultCallOptions(
 			grpc.MaxCallRecvMsgSize(int(c.limits.MessageBytes)),

@@ -103,8 +103,8 @@ func TestEveryRefusalSaysWhy(t *testing.T) {
 					t.Errorf("code %s, want %s", status.Code(err), tc.code)
 				}
 				for _, is := range []error{flow.ErrUnavailable, flow.ErrOverLimit} {
-					if errors.Is(err, is) != (is == tc.is) {
-						t.Errorf("errors.Is(err, %v) = %v", is, is != tc.is)
+					if got, want := errors.Is(err, is), errors.Is(tc.is, is); got != want {
+						t.Errorf("errors.Is(err, %v) = %v, want %v", is, got, want)
 					}
 				}
 				if tc.metric != nil && metric(t, w.reg, tc.metric[0], tc.metric[1:]...) != 1 {
@@ -199,8 +199,8 @@ func TestHandlerErrorsKeepTheirMeaning(t *testing.T) {
 			t.Errorf("%.80v arrives as %s, want %s", tc.err, status.Code(err), tc.code)
 		}
 		for _, is := range []error{flow.ErrUnavailable, flow.ErrOverLimit, context.DeadlineExceeded, context.Canceled} {
-			if errors.Is(err, is) != (is == tc.is) {
-				t.Errorf("%.80v: errors.Is(%v) = %v", tc.err, is, errors.Is(err, is))
+			if got, want := errors.Is(err, is), errors.Is(tc.is, is); got != want {
+				t.Errorf("%.80v: errors.Is(%v) = %v, want %v", tc.err, is, got, want)
 			}
 		}
 		var e *Error

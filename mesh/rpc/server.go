@@ -103,7 +103,6 @@ func NewServer(o ServerOptions) (*Server, error) {
 			Time:              math.MaxInt64, // no pings
 		}),
 		grpc.ReadBufferSize(readBuffer),
-		grpc.SharedWriteBuffer(true),
 		grpc.WaitForHandlers(true),
 	)
 	return s, nil
@@ -201,7 +200,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	case <-ctx.Done():
 	}
 	if s.stop() {
-		<-served
+		_ = <-served // the end was asked for, whatever Serve calls it
 	}
 	return nil
 }

@@ -66,7 +66,7 @@ func (e *Error) Is(target error) bool {
 
 // statusOf maps a handler's error to what goes over the wire, and so is the
 // counterpart of Error.Is. ctx is the call's.
-func statusOf(err error, ctx context.Context) error {
+func statusOf(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}

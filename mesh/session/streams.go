@@ -39,7 +39,7 @@ func (s *Sessions) Gate(mux protocol.Switch, quarantined []protocol.ID, turnedAw
 		}
 		if !slices.Contains(always, id) {
 			standing := s.settle(k)
-			if standing != Member && !(standing == Quarantined && slices.Contains(quarantined, id)) {
+			if standing != Member && (standing != Quarantined || !slices.Contains(quarantined, id)) {
 				turnedAway(standing)
 				_ = stream.ResetWithError(network.StreamGated)
 				return

@@ -16,9 +16,9 @@ import (
 type Kind string
 
 const (
-	// KindLost: no island that was asked reaches it.
+	// KindLost says that no island that was asked reaches it.
 	KindLost Kind = "lost"
-	// KindCutOff: it says of itself that it reaches hardly anybody.
+	// KindCutOff is said by an island of itself: it reaches hardly anybody.
 	KindCutOff Kind = "cut_off"
 )
 

@@ -13,16 +13,16 @@ import (
 type State int
 
 const (
-	// Unknown: neither heard nor looked at yet.
+	// Unknown is neither heard nor looked at yet.
 	Unknown State = iota
-	// Alive: the last look succeeded, or it was heard since.
+	// Alive means that the last look succeeded, or it was heard since.
 	Alive
-	// Suspect: it was looked at in vain for a while, and others are being asked.
+	// Suspect was looked at in vain for a while, and others are being asked.
 	Suspect
 	// Unreachable from here; the testimony says from where else it is reached, or
 	// nobody could say more.
 	Unreachable
-	// Lost: confirmed here, or stated by another and not reached from here.
+	// Lost is confirmed here, or stated by another and not reached from here.
 	Lost
 )
 

@@ -5,7 +5,8 @@
 // source: meshpb/join.proto
 
 // The join protocol: one request, one answer, over the only stream that a guest
-// gets. Both are length-delimited (unsigned varint) messages of at most 1 MiB.
+// gets. Both are length-delimited (unsigned varint) messages, the request of at
+// most 64 KiB, the answer of at most 8 MiB.
 
 package meshpb
 
@@ -30,7 +31,10 @@ type JoinRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// node_key is the key that the new island will live by.
 	NodeKey []byte `protobuf:"bytes,1,opt,name=node_key,json=nodeKey,proto3" json:"node_key,omitempty"`
-	// proof is the node key's signature over network, guest key and this request's name.
+	// proof is the signatures, 64 bytes each, of the node key, the guest key and, where
+	// signer_key is set, the signer key, in this order. Each is over the guest key and
+	// everything else in this request, with the context "atoll join";
+	// docs/protocol.md has the bytes.
 	Proof []byte `protobuf:"bytes,2,opt,name=proof,proto3" json:"proof,omitempty"`
 	// name that the new island would like; empty takes the invitation's.
 	Name    string            `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`

@@ -8,10 +8,13 @@
 //
 // Documents lie in two trees, one of the documents of trust and one of all
 // others. A document's place is the first 8 bytes of SHA-256 of its key, read as
-// hexadecimal digits; its hash the first 8 bytes of SHA-256 of what its author
-// signed and of the signature. A subtree of at most 8 documents is a leaf and has
-// as digest the truncated SHA-256 of their places and hashes in order; any larger one
-// the truncated SHA-256 of its 16 children's digests. An empty subtree has 0.
+// hexadecimal digits; its hash the first 8 bytes of SHA-256 of its time and the
+// length of its key (8 bytes each, big endian), key, author and signature. A
+// subtree of at most 8 documents, or at depth 16, is a leaf and has as digest the
+// first 8 bytes of SHA-256 of a byte 0, then place and hash of each, sorted by
+// place, then hash; any larger one those of SHA-256 of a byte 1, then its 16
+// children's digests. An empty subtree has 0; where any other hash or digest would
+// be cut to 0 it is 1.
 
 package replicapb
 
