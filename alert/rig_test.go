@@ -33,7 +33,7 @@ import (
 )
 
 // patience bounds every wait; it is never a thing that a test measures.
-const patience = 30 * time.Second
+const patience = 90 * time.Second
 
 // eventually polls until ok, or fails saying what was waited for.
 func eventually(t *testing.T, what string, ok func() bool) {

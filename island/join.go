@@ -25,6 +25,9 @@ const (
 	knockTimeout = 30 * time.Second
 	// firstContact is how long a join waits for the first connection as a member.
 	firstContact = 10 * time.Second
+	// rotationRetry is the first wait, doubled each time, of a rotation that could
+	// not be finished.
+	rotationRetry = time.Second
 )
 
 // Init makes a network in the data directory of an island that is not running.
@@ -189,6 +192,9 @@ func (i *Island) startMembership(ctx context.Context) error {
 	if !home.Enrolled() {
 		return nil
 	}
+	if _, cut := home.NextNode(); cut {
+		defer i.steps.start("rotation", i.finishRotation)
+	}
 	return i.enter(ctx, home)
 }
 
@@ -250,10 +256,48 @@ func (m *membership) spread(ctx context.Context) error {
 	}
 }
 
+// finishRotation takes up a change of the node key that was cut short: the others
+// may know this island by the new key only.
+func (i *Island) finishRotation(ctx context.Context) error {
+	for wait := rotationRetry; i.rotateStaged(ctx); wait = min(2*wait, time.Minute) {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// rotateStaged reports whether there is still something to finish.
+func (i *Island) rotateStaged(ctx context.Context) bool {
+	i.joining.Lock()
+	defer i.joining.Unlock()
+	m := i.membership.Load()
+	if m == nil {
+		return false
+	}
+	if _, staged := m.home.NextNode(); !staged {
+		return false
+	}
+	m.connectedWithin(ctx, firstContact)
+	_, err := i.changeNode(ctx, m)
+	if err != nil && ctx.Err() == nil {
+		m.log.Warn("the change of the node key that was cut short is not finished yet", "error", err)
+	}
+	return err != nil
+}
+
 // rotateNode changes the node key and comes back under the new one.
 func (i *Island) rotateNode(ctx context.Context, m *membership) (control.RotateResult, error) {
 	i.joining.Lock()
 	defer i.joining.Unlock()
+	return i.changeNode(ctx, m)
+}
+
+// changeNode is rotateNode for who holds joining.
+func (i *Island) changeNode(ctx context.Context, m *membership) (control.RotateResult, error) {
 	r, err := enrol.RotateNode(ctx, enrol.RotateOptions{
 		Home: m.home, Trust: m.state.Load, Conns: m.conn, Local: m.authority, Log: m.audit,
 	})

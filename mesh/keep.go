@@ -8,6 +8,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	ma "github.com/multiformats/go-multiaddr"
 
+	"github.com/atoll-mesh/atoll/mesh/gossip"
 	"github.com/atoll-mesh/atoll/mesh/ident"
 	"github.com/atoll-mesh/atoll/mesh/reach"
 	"github.com/atoll-mesh/atoll/mesh/session"
@@ -52,12 +53,14 @@ func (m *Mesh) prune() {
 
 // replaced reports whether a connection does nothing that best does not do
 // better. Of two direct ones that both islands made at once, only the island with
-// the lower key closes one, lest each closes the other's.
+// the lower key closes one, lest each closes the other's. Gossip that began on it
+// begins again on the other.
 func replaced(best, c network.Conn) bool {
 	if reach.Relayed(c) {
 		return !reach.Relayed(best)
 	}
-	return !reach.Relayed(best) && c.LocalPeer() < c.RemotePeer() && c.Stat().NumStreams == 0
+	return !reach.Relayed(best) && c.LocalPeer() < c.RemotePeer() &&
+		!slices.ContainsFunc(c.GetStreams(), func(s network.Stream) bool { return !gossip.Carries(s.Protocol()) })
 }
 
 // review raises or clears the warning that nobody is in reach.

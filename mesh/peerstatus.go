@@ -101,6 +101,9 @@ func (m *Mesh) addConn(s *PeerStatus) {
 	s.Since, s.LastSeen = &opened, &now
 	s.RTT, s.Jitter = v.RTT.Seconds(), v.Jitter.Seconds()
 	s.Loss = m.loss(c)
+	if w := m.transports.Wires.Of(c); w != nil {
+		s.Congestion = w.Congestion()
+	}
 	switch standing := m.sessions.Standing(s.Key); {
 	case standing == session.Pending:
 		s.State = StateConnecting

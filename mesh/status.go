@@ -42,6 +42,8 @@ type PeerStatus struct {
 	// Transport is "quic" or "tcp", Security "noise" or "tls" (QUIC has tls).
 	Transport string `json:"transport,omitempty"`
 	Security  string `json:"security,omitempty"`
+	// Congestion is TCP's congestion control on this side, as "bbr" or "cubic".
+	Congestion string `json:"congestion_control,omitempty"`
 	// RTT is smoothed, Jitter its mean deviation, both in seconds; 0 is unknown.
 	RTT    float64 `json:"rtt_seconds,omitempty"`
 	Jitter float64 `json:"jitter_seconds,omitempty"`

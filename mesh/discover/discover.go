@@ -22,6 +22,12 @@ import (
 // ErrNoMember is returned for keys that are not in the roster.
 var ErrNoMember = errors.New("not a member of this network")
 
+var (
+	errNoAddress = errors.New("no address is known")
+	// errLost is no fault of who was looked for.
+	errLost = errors.New("no address is known, and nobody to ask for it is connected")
+)
+
 // Options are what New needs.
 type Options struct {
 	Config Config
@@ -88,7 +94,7 @@ func New(o Options) (*Discover, error) {
 		}
 		d.fixed = append(d.fixed, parsed)
 	}
-	d.find = &finder{d: d}
+	d.find = &finder{d: d, wake: make(chan struct{}, 1)}
 	d.readMembers()
 	return d, nil
 }
@@ -116,7 +122,20 @@ func (d *Discover) NetworkChanged() {
 func (d *Discover) Reachable(p peer.ID) {
 	d.mu.Lock()
 	if t := d.targets[p]; t != nil && !t.dialing {
-		t.next = time.Time{}
+		t.next = yield(d.opts.Host.ID(), p, time.Now())
+	}
+	d.mu.Unlock()
+	poke(d.kick)
+}
+
+// found says that the DHT can be asked now: who was not found before is looked
+// for again.
+func (d *Discover) found() {
+	d.mu.Lock()
+	for _, t := range d.targets {
+		if t.lost && !t.dialing {
+			t.next = time.Time{}
+		}
 	}
 	d.mu.Unlock()
 	poke(d.kick)
@@ -201,7 +220,7 @@ func (d *Discover) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	if err := d.find.start(ctx); err != nil {
+	if err := d.find.start(); err != nil {
 		return err
 	}
 	wg.Go(func() { d.find.run(ctx) })
@@ -277,6 +296,10 @@ func (d *Discover) chooseLocked() {
 func (d *Discover) addresses(p peer.ID) []ma.Multiaddr {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	return d.addressesLocked(p)
+}
+
+func (d *Discover) addressesLocked(p peer.ID) []ma.Multiaddr {
 	m := d.members[p]
 	out := append([]ma.Multiaddr(nil), m.Addrs...)
 	for i, s := range d.fixed {
@@ -298,11 +321,14 @@ func (d *Discover) dial(ctx context.Context, p peer.ID, why string) error {
 	if len(h.Peerstore().Addrs(p)) > 0 {
 		err = h.Connect(ctx, peer.AddrInfo{ID: p})
 	} else {
-		err = errors.New("no address is known")
+		err = errNoAddress
 	}
 	if err != nil && ctx.Err() == nil && d.find.lookup(ctx, p) {
 		clearBackoff(h, p)
 		err = h.Connect(ctx, peer.AddrInfo{ID: p})
+	}
+	if errors.Is(err, errNoAddress) && !d.find.knowsWay() {
+		err = errLost
 	}
 	if err != nil {
 		d.metrics.dials.WithLabelValues(why, "failed").Inc()

@@ -383,7 +383,7 @@ func TestDHT(t *testing.T) {
 	})
 	hosttest.Connect(t, a.Host, b.Host)
 	hosttest.Until(t, "a connection that nobody told of", func() bool { return connected(a.Host, c.ID()) })
-	a.find.refresh(t.Context())
+	a.find.introduce(t.Context())
 	for _, p := range a.find.table.RoutingTable().ListPeers() {
 		if p == lost.ID() {
 			t.Error("a non-member is in the table")

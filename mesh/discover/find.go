@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +23,13 @@ const (
 	dhtRefresh = time.Hour
 	lookupTime = 8 * time.Second
 	whoIsEvery = 5 * time.Minute
+	// nearest is how many islands know where another one is: those whose keys are
+	// nearest to its. Each time it makes itself known it connects to as many.
+	nearest = 8
+	// dhtAtOnce is how many a lookup asks, and so connects to, at a time.
+	dhtAtOnce = 3
+	// lookForWay is how often an island that knows nobody in the DHT looks again.
+	lookForWay = 250 * time.Millisecond
 )
 
 // finder asks the local network, the DHT and static addresses for members.
@@ -44,8 +52,7 @@ func service(network string) string {
 	return "_atoll-" + network[:min(8, len(network))] + "._udp"
 }
 
-func (f *finder) start(ctx context.Context) error {
-	f.wake = make(chan struct{}, 1)
+func (f *finder) start() error {
 	if !f.d.opts.Config.DHT {
 		return nil
 	}
@@ -58,6 +65,8 @@ func (f *finder) start(ctx context.Context) error {
 		dht.Mode(mode),
 		dht.DisableValues(), dht.DisableProviders(),
 		dht.DisableAutoRefresh(), // it would walk the table every ten minutes
+		dht.BucketSize(nearest),
+		dht.Concurrency(dhtAtOnce),
 		dht.RoutingTableRefreshQueryTimeout(lookupTime),
 		dht.RoutingTableFilter(func(_ any, p peer.ID) bool { return f.d.IsMember(p) }),
 		dht.QueryFilter(func(_ any, ai peer.AddrInfo) bool {
@@ -81,11 +90,8 @@ func (f *finder) start(ctx context.Context) error {
 func (f *finder) renew() {
 	f.mu.Lock()
 	f.again = true
-	wake := f.wake
 	f.mu.Unlock()
-	if wake != nil {
-		poke(wake)
-	}
+	poke(f.wake)
 }
 
 func (f *finder) run(ctx context.Context) {
@@ -93,7 +99,7 @@ func (f *finder) run(ctx context.Context) {
 	f.startLAN()
 	minute := time.NewTicker(time.Minute)
 	defer minute.Stop()
-	refresh := time.NewTimer(time.Minute)
+	refresh := time.NewTimer(lookForWay)
 	defer refresh.Stop()
 	var asked time.Time
 	for {
@@ -110,8 +116,13 @@ func (f *finder) run(ctx context.Context) {
 			f.mu.Unlock()
 			f.forgetStrangers()
 		case <-refresh.C:
-			f.refresh(ctx)
-			refresh.Reset(dhtRefresh/2 + rand.N(dhtRefresh))
+			next := lookForWay
+			if f.knowsWay() {
+				f.introduce(ctx)
+				f.d.found()
+				next = dhtRefresh/2 + rand.N(dhtRefresh)
+			}
+			refresh.Reset(next)
 		case <-f.wake:
 			f.mu.Lock()
 			again := f.again
@@ -137,19 +148,26 @@ func (f *finder) stop() {
 	}
 }
 
-func (f *finder) refresh(ctx context.Context) {
+// knowsWay reports whether there is anybody to ask; without a DHT there is none.
+func (f *finder) knowsWay() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.table != nil && f.table.RoutingTable().Size() > 0
+}
+
+// introduce looks for this island's own place in the DHT: those near it, whom
+// others will ask for it, get to know it, and it them.
+func (f *finder) introduce(ctx context.Context) {
 	f.mu.Lock()
 	table := f.table
 	f.mu.Unlock()
 	if table == nil {
 		return
 	}
-	select {
-	case err := <-table.RefreshRoutingTable():
-		if err != nil {
-			f.d.log.Debug("DHT refresh", "err", err)
-		}
-	case <-ctx.Done():
+	ctx, cancel := context.WithTimeout(ctx, lookupTime)
+	defer cancel()
+	if _, err := table.GetClosestPeers(ctx, string(f.d.opts.Host.ID())); err != nil && ctx.Err() == nil {
+		f.d.log.Debug("place in the DHT was not found", "err", err)
 	}
 }
 
@@ -171,6 +189,8 @@ func (f *finder) forgetStrangers() {
 }
 
 // lookup asks other members where p is; what they say goes to the address book.
+// It ends with the first address that is news: the DHT would go on until it has
+// asked all that are nearest.
 func (f *finder) lookup(ctx context.Context, p peer.ID) bool {
 	f.mu.Lock()
 	table := f.table
@@ -180,14 +200,31 @@ func (f *finder) lookup(ctx context.Context, p peer.ID) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTime)
 	defer cancel()
+	addrs := f.d.opts.Host.Peerstore()
+	known := addrs.Addrs(p)
+	news := func(a ma.Multiaddr) bool { return !slices.ContainsFunc(known, a.Equal) }
+	heard := addrs.AddrStream(ctx, p)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() {
+		for a := range heard {
+			if news(a) {
+				cancel()
+			}
+		}
+	})
 	info, err := table.FindPeer(ctx, p)
+	if said := addrs.Addrs(p); slices.ContainsFunc(said, news) {
+		info.Addrs, err = said, nil
+	}
 	if err != nil || len(info.Addrs) == 0 {
 		f.d.metrics.lookups.WithLabelValues("missing").Inc()
 		return false
 	}
 	f.d.metrics.lookups.WithLabelValues("found").Inc()
 	f.d.metrics.found.WithLabelValues("dht").Inc()
-	f.d.opts.Host.Peerstore().AddAddrs(p, bounded(info.Addrs), mdnsFor)
+	addrs.AddAddrs(p, bounded(info.Addrs), mdnsFor)
 	return true
 }
 

@@ -2,6 +2,7 @@ package discover
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -27,7 +28,23 @@ const (
 	// a refusal by the other side comes after a dial that worked.
 	stableAfter = 20 * time.Second
 	keeperTick  = 30 * time.Second
+	// An island with fewer connections than guides dials others whose addresses it
+	// knows, chosen or not, to ask them for those it has chosen.
+	guides = 3
+	// lostWait is between tries while there is nobody to ask.
+	lostWait = 2 * time.Second
+	// yieldFor is how long the one of two that find each other lets the other begin.
+	yieldFor = 200 * time.Millisecond
 )
+
+// yield is when self should dial p where both may have reason to: at once for the
+// lesser key, else after a moment, lest two connections are made.
+func yield(self, p peer.ID, now time.Time) time.Time {
+	if self < p {
+		return time.Time{}
+	}
+	return now.Add(yieldFor + rand.N(yieldFor))
+}
 
 // target is a member that is to be dialled.
 type target struct {
@@ -35,6 +52,7 @@ type target struct {
 	next     time.Time
 	last     string
 	dialing  bool
+	lost     bool      // there was nobody to ask for its address
 	since    time.Time // connected since
 }
 
@@ -159,9 +177,43 @@ func (k *keeper) due(now time.Time) (due []peer.ID, next time.Time) {
 	if rechoose {
 		d.chooseLocked()
 	}
+	if missing > 0 {
+		due = append(due, d.guidesLocked(now)...)
+	}
 	d.metrics.missing.Set(float64(missing))
 	d.metrics.waiting.Set(float64(waiting))
 	return due, next
+}
+
+// guidesLocked marks and returns members to dial for want of anybody to ask.
+func (d *Discover) guidesLocked(now time.Time) (due []peer.ID) {
+	room := guides
+	for _, p := range d.opts.Host.Network().Peers() {
+		if _, member := d.members[p]; member {
+			room--
+		}
+	}
+	if room <= 0 {
+		return nil
+	}
+	for p := range d.members { // in random order
+		t := d.targets[p]
+		if d.wanted[p] || t != nil && (t.dialing || now.Before(t.next)) || connected(d.opts.Host, p) {
+			continue
+		}
+		if len(d.addressesLocked(p)) == 0 && len(d.opts.Host.Peerstore().Addrs(p)) == 0 {
+			continue
+		}
+		if t == nil {
+			t = &target{}
+			d.targets[p] = t
+		}
+		t.dialing = true
+		if due = append(due, p); len(due) == room {
+			break
+		}
+	}
+	return due
 }
 
 func (k *keeper) done(p peer.ID, err error) {
@@ -173,7 +225,12 @@ func (k *keeper) done(p peer.ID, err error) {
 		return
 	}
 	t.dialing = false
+	t.lost = errors.Is(err, errLost)
 	if err == nil {
+		return
+	}
+	if t.lost {
+		t.next, t.last = time.Now().Add(lostWait/2+rand.N(lostWait)), err.Error()
 		return
 	}
 	t.fail(time.Now(), err.Error())

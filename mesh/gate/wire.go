@@ -41,6 +41,7 @@ type Wire struct {
 func (w *Wires) add(c manet.Conn) *Wire {
 	wire := &Wire{Conn: c, key: wireKey(c), wires: w}
 	w.m.Store(wire.key, wire)
+	wire.preferBBR()
 	return wire
 }
 

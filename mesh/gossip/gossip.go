@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
 )
@@ -80,6 +82,12 @@ func New(o Options) (*Gossip, error) {
 
 // Topic returns the name that the network's announcements travel under.
 func Topic(network string) string { return "/atoll/" + network + "/changes/1" }
+
+// Carries reports whether streams of a protocol carry announcements. They are
+// opened again elsewhere when their connection closes.
+func Carries(p protocol.ID) bool {
+	return strings.HasPrefix(string(p), "/meshsub/") || p == pubsub.FloodSubID
+}
 
 // Announce queues data, which must not be changed afterwards, to be sent to all
 // members. It never waits: a full queue is ErrBusy, and what is announced before

@@ -131,7 +131,7 @@ func verifyAudit(t *testing.T, s *site, did ...string) {
 		t.Fatal(err)
 	}
 	out := s.must("audit", "--verify", file)
-	if !strings.Contains(out, "whole and unchanged") {
+	if !strings.Contains(out, "whole and unchanged") || !strings.Contains(out, "missing at its end") {
 		t.Errorf("audit --verify says: %s", out)
 	}
 	for _, pattern := range did {

@@ -225,7 +225,7 @@ func (a attack) garbage(t *testing.T, got *loot) {
 	}
 	defer udp.Close()
 	var opened, hung atomic.Int64
-	each(a.Garbage, 32, func(n int) {
+	each(a.Garbage, 64, func(n int) {
 		_, _ = udp.Write(nonsense(n)[:1200]) // what is lost is lost
 		conn, err := net.DialTimeout("tcp", at, 10*time.Second)
 		if err != nil {

@@ -3,6 +3,7 @@ package mesh
 import (
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -76,6 +77,9 @@ func joinKilled(t *testing.T, s *site, token string) (kills int) {
 	return kills
 }
 
+// rotations is as many as may be made while replaced keys are still good.
+const rotations = 4
+
 // TestKillDuringRotation ends an island's process with SIGKILL at random moments
 // of `atoll rotate node`: it must come back as the same member, whichever key it
 // has then, and finish what was begun.
@@ -90,7 +94,7 @@ func TestKillDuringRotation(t *testing.T) {
 	s.set("owner/mine", "team: a\n")
 	keys := map[string]bool{s.identity().Key: true}
 	cut := 0
-	for range 5 {
+	for range rotations - 1 {
 		done := make(chan error, 1)
 		go func() {
 			_, err := s.atoll("rotate", "node")
@@ -101,7 +105,7 @@ func TestKillDuringRotation(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-		case <-time.After(time.Duration(rand.Int64N(int64(500 * time.Millisecond)))):
+		case <-time.After(time.Duration(rand.Int64N(int64(250 * time.Millisecond)))):
 			s.kill()
 			cut++
 			<-done
@@ -110,7 +114,14 @@ func TestKillDuringRotation(t *testing.T) {
 		sameMember(t, first, s)
 		keys[s.identity().Key] = true
 	}
-	t.Logf("%d of 5 rotations were cut short; %d keys in all", cut, len(keys))
+	t.Logf("%d of %d rotations were cut short; %d keys in all", cut, rotations-1, len(keys))
+	eventually(t, time.Minute, "the last rotation is finished", func() error {
+		if staged, err := filepath.Glob(filepath.Join(s.data(), "mesh", "identity", "next*")); err != nil || len(staged) > 0 {
+			return fmt.Errorf("there is %v still: %v", staged, err)
+		}
+		return nil
+	})
+	sameMember(t, first, s)
 	before := s.identity().Key
 	s.must("rotate", "node")
 	sameMember(t, first, s)

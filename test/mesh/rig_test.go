@@ -195,7 +195,8 @@ func (s *site) atollWith(stdin string, args ...string) (string, error) {
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
-		return out.String(), fmt.Errorf("atoll %s on %s: %w: %s", strings.Join(args, " "), s.name, err, strings.TrimSpace(errs.String()))
+		// Of the arguments one may be a token, which must not be in errors.
+		return out.String(), fmt.Errorf("atoll %s on %s: %w: %s", args[0], s.name, err, strings.TrimSpace(errs.String()))
 	}
 	return out.String(), nil
 }

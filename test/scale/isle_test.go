@@ -44,6 +44,7 @@ type isle struct {
 	revoked atomic.Int64 // Unix ns
 	heard   chan<- heard
 	stop    []func()
+	reg *prometheus.Registry
 }
 
 // heard says that a document reached an island.
@@ -118,6 +119,7 @@ func (i *isle) run() error {
 	if err := mesh.Remember(i.dir(), i.w.acquainted(i.number)); err != nil {
 		return err
 	}
+	i.reg = prometheus.NewRegistry()
 	certificate := i.w.certificate(i.number)
 	m, err := mesh.New(mesh.Options{
 		Config: config(i.number), Identity: i.key, Network: i.w.id, Trust: i.state.Load,
@@ -125,7 +127,7 @@ func (i *isle) run() error {
 		Redeem: func(context.Context, trust.Key, *meshpb.JoinRequest) (*meshpb.JoinResponse, error) {
 			return nil, errors.New("nobody joins here")
 		},
-		Dir: i.dir(), Version: "atoll scale", Registerer: prometheus.NewRegistry(),
+		Dir: i.dir(), Version: "atoll scale", Registerer: i.reg,
 	})
 	if err != nil {
 		return err
@@ -151,8 +153,9 @@ func config(n int) mesh.Config {
 	c.Reach.Reachability = "public"
 	c.Discovery.MDNS = false
 	c.Discovery.Neighbours = 8
-	// Who was only asked the way is let go soon, for idle islands are measured.
-	c.Discovery.IdleFor = model.Duration(5 * time.Second)
+	// Who was only asked the way is let go soon, for idle islands are measured; not
+	// so soon that it looks like a refusal.
+	c.Discovery.IdleFor = model.Duration(21 * time.Second)
 	return c
 }
 

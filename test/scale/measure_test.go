@@ -45,6 +45,19 @@ func loopback(t testing.TB) int64 {
 	return 0
 }
 
+// established counts the TCP connections of this namespace: both ends are listed.
+func established(t testing.TB) (n int) {
+	t.Helper()
+	raw, err := os.ReadFile("/proc/self/net/tcp")
+	must(t, err)
+	for line := range strings.Lines(string(raw)) {
+		if f := strings.Fields(line); f[3] == "01" {
+			n++
+		}
+	}
+	return n / 2
+}
+
 // resident returns what the process occupies in bytes once garbage is given back:
 // its own memory, and files in memory that it has mapped.
 func resident(t testing.TB) (own, mapped int64) {

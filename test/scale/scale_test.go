@@ -86,13 +86,14 @@ func (r *run) connect() (own int64) {
 		_ = each(n, 16, func(i int) error { r.isles[i].close(); return nil })
 	})
 	listening := time.Since(begun)
+	stop := make(chan struct{}); go r.debug(stop); defer close(stop)
 	least := min((mesh.Default().Discovery.Neighbours+1)/2, n-1)
 	r.eventually("every island has its neighbours", func() bool {
 		return !slices.ContainsFunc(r.isles, func(i *isle) bool { return len(i.Connected()) < least }) && len(r.parts()) == 1
 	})
 	took, used := time.Since(begun), spent(r.t).since(before)
-	r.t.Logf("listening after %.1f s, all with %d neighbours or more after %.1f s; %.1f CPU-ms and %d bytes per island",
-		listening.Seconds(), least, took.Seconds(), ms(used.cpu, n), used.bytes/int64(n))
+	r.t.Logf("listening after %.1f s, all with %d neighbours or more after %.1f s, %.1f connections; %.1f CPU-ms and %d bytes per island",
+		listening.Seconds(), least, took.Seconds(), 2*float64(established(r.t))/float64(n), ms(used.cpu, n), used.bytes/int64(n))
 	return own
 }
 
@@ -101,7 +102,7 @@ func (r *run) connect() (own int64) {
 func (r *run) leaveAlone(d time.Duration) {
 	last, since := 0, time.Now()
 	r.eventually("no connection comes or goes", func() bool {
-		if now := r.connections(); now != last {
+		if now := established(r.t); now != last {
 			last, since = now, time.Now()
 		}
 		return time.Since(since) > 10*time.Second
@@ -111,9 +112,9 @@ func (r *run) leaveAlone(d time.Duration) {
 	after := spent(r.t)
 	used, seconds := after.since(before), after.at.Sub(before.at).Seconds()
 	r.idle = cost{cpu: time.Duration(float64(used.cpu) / seconds), bytes: int64(float64(used.bytes) / seconds)}
-	rate := float64(used.bytes) / seconds / float64(r.connections()/2)
+	rate := float64(used.bytes) / seconds / float64(established(r.t))
 	r.t.Logf("idle for %.0f s: %.1f connections, %d goroutines, %.0f bytes/s and %.2f CPU-ms/s per island; %.1f bytes/s per connection",
-		seconds, float64(r.connections())/float64(n), runtime.NumGoroutine()/n,
+		seconds, 2*float64(established(r.t))/float64(n), runtime.NumGoroutine()/n,
 		float64(used.bytes)/seconds/float64(n), ms(used.cpu, n)/seconds, rate)
 	if rate > idleBytes {
 		r.t.Errorf("%.1f bytes/s per idle connection, at most %d", rate, idleBytes)
@@ -125,7 +126,7 @@ func (r *run) remembers(before int64) {
 	own, _ := resident(r.t)
 	n := len(r.isles)
 	each := float64(own-before) / float64(n)
-	set := each * 8 / (float64(r.connections()) / float64(n))
+	set := each * 8 / (2 * float64(established(r.t)) / float64(n))
 	r.t.Logf("memory: %.2f MB per island in all; %.2f MB since before its mesh was made, %.2f MB for each 8 connections",
 		float64(own)/float64(n)/1e6, each/1e6, set/1e6)
 	if set > connectedSet {
@@ -205,14 +206,6 @@ func (r *run) revoke(number int) {
 	r.t.Logf("a revocation: p50 %v, everywhere after %v; victim without connections after %v; %d bytes and %.2f CPU-ms per island",
 		p50, most, after.at.Sub(begun).Round(time.Millisecond), used.bytes/int64(len(r.isles)), ms(used.cpu, len(r.isles)))
 	r.isles = slices.Delete(slices.Clone(r.isles), number, number+1)
-}
-
-// connections counts the ends of all connections between members.
-func (r *run) connections() (n int) {
-	for _, i := range r.isles {
-		n += len(i.Connected())
-	}
-	return n
 }
 
 // parts returns how many islands each part of the graph has.

@@ -1,0 +1,119 @@
+package island
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/atoll-mesh/atoll/mesh"
+	"github.com/atoll-mesh/atoll/mesh/control"
+)
+
+// near keeps the mesh of a test on this machine.
+const near = "mesh: {port: 0, addresses: [127.0.0.1], mdns: false}"
+
+func (s *specimen) eventually(what string, ok func() bool) {
+	s.t.Helper()
+	for deadline := time.Now().Add(60 * time.Second); !ok(); {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("waited for: %s", what)
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+}
+
+func (s *specimen) sees(name string) bool {
+	peers, err := s.peers()
+	if err != nil {
+		return false
+	}
+	for _, p := range peers {
+		if p.Name == name {
+			return p.State == mesh.StateConnected
+		}
+	}
+	return false
+}
+
+// TestNetwork takes two islands through the life of a membership: init, join,
+// shared rules, a new node key, leaving, and joining again.
+func TestNetwork(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	defer http.DefaultClient.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	a, b := newSpecimen(t, lone("a", near)).run(), newSpecimen(t, lone("b", near)).run()
+
+	if _, err := a.invite(ctx, control.InviteRequest{}); err == nil || !strings.Contains(err.Error(), "atoll init") {
+		t.Errorf("an invitation without a network: %v", err)
+	}
+	made, err := a.initNetwork(ctx, control.InitRequest{Network: "acme"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if made.Recovery == "" || made.Network != "acme" {
+		t.Errorf("made %+v", made)
+	}
+	join := func() {
+		t.Helper()
+		invited, err := a.invite(ctx, control.InviteRequest{Role: "island", Labels: map[string]string{"region": "eu"}, Uses: 1, ExpiresSeconds: 3600})
+		if err != nil {
+			t.Fatal(err)
+		}
+		joined, err := b.joinNetwork(ctx, control.JoinRequest{Token: invited.Token})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if joined.Network != "acme" || joined.Island != "b" || joined.Members != 2 {
+			t.Errorf("joined %+v", joined)
+		}
+		a.eventually("both are connected", func() bool { return a.sees("b") && b.sees("a") })
+	}
+	join()
+
+	rules := fmt.Sprintf("islands: '{region=\"eu\"}'\ngroups: [{name: shared, rules: [{record: one, expr: %q}]}]\n", "vector(1)")
+	if _, err := a.membership.Load().documents.Set(ctx, "rules/shared", []byte(rules), 0); err != nil {
+		t.Fatal(err)
+	}
+	has := func(s *specimen) bool { return strings.Contains(s.ask("/api/v1/rules"), `"shared"`) }
+	b.eventually("the rule is in force in eu", func() bool { return has(b) })
+	if has(a) {
+		t.Error("the rule is in force where it is not meant to be")
+	}
+	if _, err := a.membership.Load().documents.Set(ctx, "rules/bad", []byte("groups: [{name: x, rules: [{record: y, expr: '1 +'}]}]\n"), 0); err == nil {
+		t.Error("a rule that cannot be parsed is shared")
+	}
+
+	before := b.networkStatus().Key
+	if res, err := b.rotate(ctx, control.RotateRequest{What: "node"}); err != nil || res.Old != before || res.New != b.networkStatus().Key {
+		t.Fatalf("rotate: %+v, %v; the key was %s", res, err, before)
+	}
+	a.eventually("b is back under its new key", func() bool { return a.sees("b") && b.sees("a") })
+
+	if body := b.ask(control.Prefix + "peers"); !strings.Contains(body, `"connected"`) {
+		t.Errorf("peers over HTTP: %s", body)
+	}
+	if body := b.ask("/metrics"); !strings.Contains(body, "atoll_mesh_") || !strings.Contains(body, "atoll_replica_") {
+		t.Error("the metrics of the mesh are missing")
+	}
+
+	if _, err := b.leaveNetwork(ctx, control.LeaveRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually("the shared rule is gone", func() bool { return !has(b) })
+	a.eventually("a has heard", func() bool { return a.networkStatus().Members == 1 })
+	if s := b.networkStatus(); s.Joined {
+		t.Errorf("b still belongs to %s", s.Network)
+	}
+	join()
+	for _, s := range []*specimen{b, a} {
+		if err := s.stop(); err != nil {
+			t.Error(err)
+		}
+	}
+}
