@@ -249,7 +249,9 @@ func (m *membership) spread(ctx context.Context) error {
 		case <-tick.C:
 			if m.mesh.Load().Dismissed() {
 				cancel()
-				<-synced
+				if err := <-synced; err != nil {
+					m.log.Debug("the farewell was heard before all documents were given", "error", err)
+				}
 				return nil
 			}
 		}

@@ -41,6 +41,7 @@ func (m *Mesh) makeHost() error {
 	}
 	mux := *yamux.DefaultTransport
 	mux.EnableKeepAlive = false // pulse does it, and measures
+	mux.MeasureRTTInterval = 10 * time.Minute
 	opts := []libp2p.Option{
 		libp2p.Identity(key),
 		libp2p.NoListenAddrs, // until the stream gate is in place

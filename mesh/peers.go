@@ -74,7 +74,10 @@ func (m *Mesh) Dismissed() bool {
 func (m *Mesh) expel(c network.Conn, k trust.Key, state *trust.State) {
 	reason := noMember
 	if d, ok := state.Revocation(k); ok {
-		reason = "this island's key was revoked: " + d.Reason
+		reason = "this island's key was revoked"
+		if d.Reason != "" {
+			reason += ": " + d.Reason
+		}
 	}
 	for _, s := range c.GetStreams() {
 		_ = s.Reset()

@@ -32,8 +32,9 @@ import (
 	"github.com/atoll-mesh/atoll/query/render"
 )
 
-// t0 is when the fixture's samples were taken: on a whole minute, in the past.
-var t0 = time.Now().Add(-10 * time.Minute).Truncate(time.Minute)
+// t0 is when the fixture's samples begin: on a whole minute. The last ones are ahead
+// of the clock, so that /federate finds fresh ones however slowly the tests run.
+var t0 = time.Now().Add(-6 * time.Minute).Truncate(time.Minute)
 
 // load writes eleven minutes of a counter with two series, and an exemplar.
 func load(t *testing.T, d db) {

@@ -16,7 +16,7 @@ type joinCmd struct {
 	runCmd `embed:""`
 
 	Token string            `arg:"" help:"What atoll invite printed, or - to read it from standard input."`
-	Label map[string]string `short:"l" placeholder:"NAME=VALUE" help:"Labels to ask for, beside those of the invitation and of island.labels."`
+	Label map[string]string `short:"l" placeholder:"NAME=VALUE" help:"Labels to ask for; the invitation must allow them."`
 	NoRun bool              `help:"Only join; do not run the island afterwards."`
 }
 

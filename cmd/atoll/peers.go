@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -115,8 +116,16 @@ func why(p mesh.PeerStatus) string {
 	if p.State == mesh.StateConnected {
 		return p.WhyNotDirect
 	}
-	return cmp.Or(p.Verdict, p.LastError)
+	// libp2p lists each address that was tried on a line of its own.
+	text := []rune(strings.Join(strings.Fields(cmp.Or(p.Verdict, p.LastError)), " "))
+	if len(text) > maxWhy {
+		return string(text[:maxWhy]) + "..."
+	}
+	return string(text)
 }
+
+// maxWhy keeps the last column on a wide screen; --json has all of it.
+const maxWhy = 160
 
 func dash(s string) string {
 	if s == "" {

@@ -23,7 +23,7 @@ const defaultConfigFile = "atoll.yaml"
 type runCmd struct {
 	Config           string   `short:"c" xor:"config" placeholder:"FILE" predictor:"file" help:"Configuration file. Default: atoll.yaml if it is there, else built-in defaults."`
 	PrometheusConfig string   `xor:"config" placeholder:"FILE" predictor:"file" help:"Run an existing prometheus.yml unchanged, with defaults for everything else."`
-	DataDir          string   `placeholder:"DIR" help:"Overrides island.data_dir."`
+	DataDir          string   `placeholder:"DIR" env:"ATOLL_DATA_DIR" help:"Overrides island.data_dir."`
 	Listen           []string `placeholder:"ADDR" help:"Overrides http.listen, as in 127.0.0.1:59080. May be repeated."`
 	LogLevel         string   `enum:",debug,info,warn,error" default:"" placeholder:"LEVEL" help:"Overrides log.level: debug, info, warn, error."`
 	LogFormat        string   `enum:",text,json" default:"" placeholder:"FORMAT" help:"Overrides log.format: text, json."`

@@ -141,7 +141,9 @@ func (r *Renewer) step(ctx context.Context) time.Duration {
 	if err != nil {
 		r.fail(err)
 	}
-	c = r.opts.Home.Certificate()
+	if c = r.opts.Home.Certificate(); c == nil {
+		return look // this island has left meanwhile
+	}
 	r.warn(c, r.opts.Trust().CheckCertificate(c, r.opts.Home.Node().Public(), r.now()))
 	return min(look, max(time.Until(r.notTill), 0)+time.Millisecond)
 }

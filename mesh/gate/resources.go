@@ -21,7 +21,7 @@ import (
 // Sizes of what is held for others at once.
 const (
 	handshakesAtOnce   = 512
-	connectionsPerPeer = 16
+	connectionsPerPeer = 64 // all who join by one token count as one peer
 	streamsPerPeer     = 2048
 	streamsPerConn     = 8 // on average, over all connections
 	connectionsPerIP   = 512

@@ -74,5 +74,6 @@ func params() pubsub.GossipSubParams {
 	p.HeartbeatInterval = time.Second
 	p.PruneBackoff = 15 * time.Second
 	p.MaxIHaveLength = 1000
+	p.Connectors = 1 // the neighbour keeper connects, the router never does
 	return p
 }

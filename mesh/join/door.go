@@ -29,7 +29,7 @@ const (
 	MaxRequest = 64 << 10
 	// MaxResponse holds all trust documents of some thousands of members.
 	MaxResponse = 8 << 20
-	places      = 16
+	places      = 64
 	// maxStreams is how many streams a guest may open to find the right one.
 	maxStreams = 8
 	lingerFor  = time.Second

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -34,6 +35,9 @@ var (
 // patience is how long other islands are still asked after one refused.
 const patience = time.Second
 
+// busyWait is about how long a guest waits where there are too many.
+const busyWait = time.Second
+
 // attempt is one address of one island.
 type attempt struct {
 	peer peer.ID
@@ -48,17 +52,34 @@ func (a attempt) String() string { return a.addr.String() + " " + ident.Short(a.
 // are dialled at once over QUIC and TCP, the first connection is asked first,
 // and the next where an island hangs up. Over QUIC an answer takes two round
 // trips besides the island's own time.
+//
+// Where the islands that answer have too many guests, as when a whole site joins
+// by one token, it knocks again until ctx ends.
 func Knock(ctx context.Context, token trust.Token, req *meshpb.JoinRequest, log *slog.Logger) (*meshpb.JoinResponse, error) {
+	for {
+		resp, busy, err := knockOnce(ctx, token, req, log)
+		if err == nil || !busy {
+			return resp, err
+		}
+		select {
+		case <-time.After(busyWait/2 + rand.N(busyWait)):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
+func knockOnce(ctx context.Context, token trust.Token, req *meshpb.JoinRequest, log *slog.Logger) (resp *meshpb.JoinResponse, busy bool, err error) {
 	g, err := newGuest(token.Guest())
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer g.close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	targets := resolve(ctx, token.Bootstrap)
 	if len(targets) == 0 {
-		return nil, fmt.Errorf("knock: %w: the token names no address that QUIC or TCP could reach; make a new one on an island that others can reach", ErrNobody)
+		return nil, false, fmt.Errorf("knock: %w: the token names no address that QUIC or TCP could reach; make a new one on an island that others can reach", ErrNobody)
 	}
 	dialled := make(chan attempt, len(targets))
 	for _, t := range targets {
@@ -69,7 +90,8 @@ func Knock(ctx context.Context, token trust.Token, req *meshpb.JoinRequest, log 
 	}
 	k := knock{guest: g, req: req, log: log, pending: len(targets)}
 	defer k.drain(cancel, dialled)
-	return k.run(ctx, dialled)
+	resp, err = k.run(ctx, dialled)
+	return resp, k.busy && k.refusal == nil, err
 }
 
 type knock struct {
@@ -80,6 +102,7 @@ type knock struct {
 	failed  []string
 	hungUp  []string
 	refusal error
+	busy    bool // an island had no room for one more guest
 }
 
 func (k *knock) run(ctx context.Context, dialled <-chan attempt) (*meshpb.JoinResponse, error) {
@@ -96,6 +119,7 @@ func (k *knock) run(ctx context.Context, dialled <-chan attempt) (*meshpb.JoinRe
 		}
 		if a.err != nil {
 			k.log.Debug("island could not be reached", "address", a.addr, "err", a.err)
+			k.busy = k.busy || crowded(a.err)
 			k.failed = append(k.failed, fmt.Sprintf("%s: %v", a, a.err))
 			continue
 		}
@@ -103,6 +127,7 @@ func (k *knock) run(ctx context.Context, dialled <-chan attempt) (*meshpb.JoinRe
 		switch {
 		case err != nil:
 			k.log.Debug("island hung up", "address", a.addr, "err", err)
+			k.busy = k.busy || crowded(err)
 			k.hungUp = append(k.hungUp, fmt.Sprintf("%s: %v", a, err))
 		case resp.GetRefusal() != "":
 			if k.refusal == nil {
@@ -115,6 +140,13 @@ func (k *knock) run(ctx context.Context, dialled <-chan attempt) (*meshpb.JoinRe
 		}
 	}
 	return nil, k.outcome(nil)
+}
+
+// crowded reports whether the other side closed the connection for want of room.
+func crowded(err error) bool {
+	var closed *network.ConnError
+	return errors.As(err, &closed) && closed.Remote &&
+		(closed.ErrorCode == network.ConnRateLimited || closed.ErrorCode == network.ConnResourceLimitExceeded)
 }
 
 // ask sends the request and its protocol's name in one flight.

@@ -86,8 +86,8 @@ func hidden() Config {
 func meet(t *testing.T, a, b *island) network.Conn {
 	t.Helper()
 	hosttest.Until(t, "relayed addresses", func() bool { return len(circuits(b)) > 0 })
-	a.Peerstore().AddAddrs(b.Host.ID(), circuits(b), peerstore.PermanentAddrTTL)
-	c, err := a.Network().DialPeer(t.Context(), b.Host.ID())
+	a.Peerstore().AddAddrs(b.ID(), circuits(b), peerstore.PermanentAddrTTL)
+	c, err := a.Network().DialPeer(t.Context(), b.ID())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func roundTrip(t *testing.T, c host.Host, to peer.ID, n int) {
 func TestRelayHasNoLimits(t *testing.T) {
 	var p place
 	relay := p.island(t, relaying())
-	p.offer(Candidate{ID: relay.Host.ID(), Region: "x"})
+	p.offer(Candidate{ID: relay.ID(), Region: "x"})
 	a, b := p.island(t, hidden()), p.island(t, hidden())
 	a.SetStreamHandler("/echo", echo)
 	hosttest.Connect(t, a.Host, relay.Host)
@@ -145,15 +145,15 @@ func TestRelayHasNoLimits(t *testing.T) {
 		t.Error("the relayed connection is limited: calls over it would wait for a direct one")
 	}
 	const n = 4 << 20
-	roundTrip(t, b.Host, a.Host.ID(), n)
+	roundTrip(t, b.Host, a.ID(), n)
 	if got := testutil.ToFloat64(relay.metrics.relay.bytes); got < 2*n {
 		t.Errorf("relay counted %v bytes, want at least %d", got, 2*n)
 	}
-	path := b.Path(a.Host.ID())
-	if !path.Connected || path.Direct || path.Relay != relay.Host.ID() || path.Transport != "tcp" || path.Why != "punching is turned off here" {
-		t.Errorf("path %+v, want relayed by %s over tcp because punching is off", path, relay.Host.ID())
+	path := b.Path(a.ID())
+	if !path.Connected || path.Direct || path.Relay != relay.ID() || path.Transport != "tcp" || path.Why != "punching is turned off here" {
+		t.Errorf("path %+v, want relayed by %s over tcp because punching is off", path, relay.ID())
 	}
-	if got := b.Path(relay.Host.ID()); !got.Direct || got.Why != "" {
+	if got := b.Path(relay.ID()); !got.Direct || got.Why != "" {
 		t.Errorf("path to the relay %+v, want direct", got)
 	}
 }
@@ -163,14 +163,14 @@ func TestRelayRate(t *testing.T) {
 	cfg := relaying()
 	cfg.RelayRate = 1 << 20
 	relay := p.island(t, cfg)
-	p.offer(Candidate{ID: relay.Host.ID()})
+	p.offer(Candidate{ID: relay.ID()})
 	a, b := p.island(t, hidden()), p.island(t, hidden())
 	a.SetStreamHandler("/echo", echo)
 	hosttest.Connect(t, a.Host, relay.Host)
 	hosttest.Connect(t, b.Host, relay.Host)
 	meet(t, b, a)
 	begin := time.Now()
-	roundTrip(t, b.Host, a.Host.ID(), 1<<20) // both ways: one second's allowance at once, the other after
+	roundTrip(t, b.Host, a.ID(), 1<<20) // both ways: one second's allowance at once, the other after
 	if took := time.Since(begin); took < 500*time.Millisecond {
 		t.Errorf("2 MiB passed in %v at 1 MiB/s", took)
 	}
@@ -184,31 +184,31 @@ func TestRelayIsForPermittedMembers(t *testing.T) {
 	relay := p.island(t, relaying())
 	hosttest.Until(t, "relaying", relay.Relaying)
 	ok, bad := p.island(t, hidden()), p.island(t, hidden())
-	id := bad.Host.ID()
+	id := bad.ID()
 	p.denied.Store(&id)
 	for _, i := range []*island{ok, bad} {
 		hosttest.Connect(t, i.Host, relay.Host)
 	}
-	if _, err := relayclient.Reserve(t.Context(), ok.Host, peer.AddrInfo{ID: relay.Host.ID()}); err != nil {
+	if _, err := relayclient.Reserve(t.Context(), ok.Host, peer.AddrInfo{ID: relay.ID()}); err != nil {
 		t.Fatalf("a permitted member got no slot: %v", err)
 	}
-	_, err := relayclient.Reserve(t.Context(), bad.Host, peer.AddrInfo{ID: relay.Host.ID()})
+	_, err := relayclient.Reserve(t.Context(), bad.Host, peer.AddrInfo{ID: relay.ID()})
 	var re relayclient.ReservationError
 	if !errors.As(err, &re) || re.Status != circuitpb.Status_PERMISSION_DENIED {
 		t.Errorf("a member without the right to relay got %v, want PERMISSION_DENIED", err)
 	}
 	// Nor may it be carried to somebody who has a slot.
-	way := ma.StringCast("/p2p/" + relay.Host.ID().String() + "/p2p-circuit")
-	bad.Peerstore().AddAddr(ok.Host.ID(), overTCP(relay).Encapsulate(way), time.Hour)
-	if c, err := bad.Network().DialPeer(t.Context(), ok.Host.ID()); err == nil {
+	way := ma.StringCast("/p2p/" + relay.ID().String() + "/p2p-circuit")
+	bad.Peerstore().AddAddr(ok.ID(), overTCP(relay).Encapsulate(way), time.Hour)
+	if c, err := bad.Network().DialPeer(t.Context(), ok.ID()); err == nil {
 		t.Errorf("it was carried to %s", c.RemoteMultiaddr())
 	} else if !strings.Contains(err.Error(), "PERMISSION_DENIED") {
 		t.Errorf("dial failed for another reason: %v", err)
 	}
 	// A stranger does not even get a connection.
 	stranger := hosttest.New(t, nil, nil)
-	stranger.Peerstore().AddAddrs(relay.Host.ID(), relay.Network().ListenAddresses(), time.Hour)
-	if _, err := relayclient.Reserve(t.Context(), stranger, peer.AddrInfo{ID: relay.Host.ID()}); err == nil {
+	stranger.Peerstore().AddAddrs(relay.ID(), relay.Network().ListenAddresses(), time.Hour)
+	if _, err := relayclient.Reserve(t.Context(), stranger, peer.AddrInfo{ID: relay.ID()}); err == nil {
 		t.Error("a stranger got a slot")
 	}
 }
@@ -220,20 +220,20 @@ func TestReservationAtOnceAndReplaced(t *testing.T) {
 	hosttest.Connect(t, a.Host, one.Host)
 	hosttest.Connect(t, a.Host, two.Host)
 	begin := time.Now()
-	p.offer(Candidate{ID: one.Host.ID(), Region: "x"})
+	p.offer(Candidate{ID: one.ID(), Region: "x"})
 	a.RelaysChanged()
-	hosttest.Until(t, "a slot at the first relay", func() bool { return a.Reserved(one.Host.ID()) })
+	hosttest.Until(t, "a slot at the first relay", func() bool { return a.Reserved(one.ID()) })
 	t.Logf("first reservation after %v", time.Since(begin))
-	hosttest.Until(t, "the relayed address", func() bool { return leadsThrough(circuits(a), one.Host.ID()) })
+	hosttest.Until(t, "the relayed address", func() bool { return leadsThrough(circuits(a), one.ID()) })
 
-	p.offer(Candidate{ID: one.Host.ID(), Region: "x"}, Candidate{ID: two.Host.ID(), Region: "y"})
+	p.offer(Candidate{ID: one.ID(), Region: "x"}, Candidate{ID: two.ID(), Region: "y"})
 	begin = time.Now()
 	one.stop()
-	one.Host.Close()
-	hosttest.Until(t, "a slot at the second relay", func() bool { return a.Reserved(two.Host.ID()) && !a.Reserved(one.Host.ID()) })
+	one.Close()
+	hosttest.Until(t, "a slot at the second relay", func() bool { return a.Reserved(two.ID()) && !a.Reserved(one.ID()) })
 	t.Logf("replaced after %v", time.Since(begin))
 	hosttest.Until(t, "the new address only", func() bool {
-		return leadsThrough(circuits(a), two.Host.ID()) && !leadsThrough(circuits(a), one.Host.ID())
+		return leadsThrough(circuits(a), two.ID()) && !leadsThrough(circuits(a), one.ID())
 	})
 
 	p.offer()
@@ -268,7 +268,7 @@ func TestReservationsSpreadOverRegions(t *testing.T) {
 	for _, region := range []string{"x", "x", "x", "y", "z"} {
 		r := p.island(t, relaying())
 		hosttest.Connect(t, a.Host, r.Host)
-		offers = append(offers, Candidate{ID: r.Host.ID(), Region: region})
+		offers = append(offers, Candidate{ID: r.ID(), Region: region})
 	}
 	p.offer(offers...)
 	a.RelaysChanged()
@@ -310,7 +310,7 @@ func TestDialBackPassesTheGate(t *testing.T) {
 func TestPunchOnOneMachine(t *testing.T) {
 	var p place
 	relay := p.island(t, relaying())
-	p.offer(Candidate{ID: relay.Host.ID()})
+	p.offer(Candidate{ID: relay.ID()})
 	cfg := hidden()
 	cfg.Punch = true
 	a, b := p.island(t, cfg), p.island(t, cfg)
@@ -320,9 +320,9 @@ func TestPunchOnOneMachine(t *testing.T) {
 	meet(t, b, a)
 	a.PunchNow("")
 	hosttest.Until(t, "a direct connection", func() bool {
-		return a.Path(b.Host.ID()).Direct && b.Path(a.Host.ID()).Direct
+		return a.Path(b.ID()).Direct && b.Path(a.ID()).Direct
 	})
-	if why := b.Why(a.Host.ID()); why != "" {
+	if why := b.Why(a.ID()); why != "" {
 		t.Errorf("a direct path has the reason %q for not being so", why)
 	}
 }

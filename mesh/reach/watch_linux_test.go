@@ -70,11 +70,11 @@ func TestKernelTells(t *testing.T) {
 func TestNetworkChangeIsActedOn(t *testing.T) {
 	var p place
 	relay := p.island(t, relaying())
-	p.offer(Candidate{ID: relay.Host.ID()})
+	p.offer(Candidate{ID: relay.ID()})
 	told := make(chan struct{}, 8)
 	a := p.island(t, hidden(), func(r *Reach) { r.opts.OnNetwork = func() { told <- struct{}{} } })
 	hosttest.Connect(t, a.Host, relay.Host)
-	hosttest.Until(t, "a slot", func() bool { return a.Reserved(relay.Host.ID()) })
+	hosttest.Until(t, "a slot", func() bool { return a.Reserved(relay.ID()) })
 	before := a.Reservations()[0].Since
 	a.NetworkChanged("a test says so")
 	<-told

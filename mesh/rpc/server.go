@@ -200,7 +200,10 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	case <-ctx.Done():
 	}
 	if s.stop() {
-		_ = <-served // the end was asked for, whatever Serve calls it
+		if err := <-served; err != nil {
+			// The end was asked for; the listener's end may have come to it first.
+			s.logger.Debug("calls ended", "err", err)
+		}
 	}
 	return nil
 }

@@ -50,7 +50,7 @@ func (s *Sessions) Gate(mux protocol.Switch, quarantined []protocol.ID, turnedAw
 			_ = stream.ResetWithError(network.StreamResourceLimitExceeded)
 			return
 		}
-		handle(id, stream)
+		_ = handle(id, stream) // handlers end their streams, and tell of errors, themselves
 	}
 }
 

@@ -30,7 +30,7 @@ func size(t *testing.T) (n int, idle time.Duration) {
 		if err != nil || n < 2 {
 			t.Fatalf("ATOLL_SCALE is %q: must be a number of islands from 2", text)
 		}
-		return n, time.Minute
+		return n, 30*time.Second
 	}
 	if os.Getenv("ATOLL_LONG") != "" {
 		return 1000, time.Minute
@@ -82,8 +82,9 @@ func (r *run) connect() (own int64) {
 	own, _ = resident(r.t)
 	begun, before, n := time.Now(), spent(r.t), len(r.isles)
 	must(r.t, each(n, 4, func(i int) error { return r.isles[i].run() }))
+	all := r.isles
 	r.t.Cleanup(func() {
-		_ = each(n, 16, func(i int) error { r.isles[i].close(); return nil })
+		_ = each(n, 16, func(i int) error { all[i].close(); return nil })
 	})
 	listening := time.Since(begun)
 	stop := make(chan struct{}); go r.debug(stop); defer close(stop)
@@ -107,9 +108,11 @@ func (r *run) leaveAlone(d time.Duration) {
 		}
 		return time.Since(since) > 10*time.Second
 	})
+	a := r.sums()
 	n, before := len(r.isles), spent(r.t)
 	<-time.After(d)
 	after := spent(r.t)
+	diff(a, r.sums())
 	used, seconds := after.since(before), after.at.Sub(before.at).Seconds()
 	r.idle = cost{cpu: time.Duration(float64(used.cpu) / seconds), bytes: int64(float64(used.bytes) / seconds)}
 	rate := float64(used.bytes) / seconds / float64(established(r.t))
@@ -125,6 +128,7 @@ func (r *run) leaveAlone(d time.Duration) {
 func (r *run) remembers(before int64) {
 	own, _ := resident(r.t)
 	n := len(r.isles)
+	profile("heap"); profile("goroutine")
 	each := float64(own-before) / float64(n)
 	set := each * 8 / (2 * float64(established(r.t)) / float64(n))
 	r.t.Logf("memory: %.2f MB per island in all; %.2f MB since before its mesh was made, %.2f MB for each 8 connections",
