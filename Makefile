@@ -19,9 +19,6 @@ run: build ## build and start the demo: three islands, a sample shop, an alert e
 lab: build ## build and start six islands in three regions behind two NATs; needs root
 	CGO_ENABLED=0 go run ./lab/archipelago -atoll $(BIN)
 
-lab: build ## six islands in three regions behind two NATs, on this machine (root)
-	CGO_ENABLED=0 go run ./lab/archipelago
-
 build: ## build bin/atoll
 	CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/atoll
 
@@ -33,7 +30,7 @@ vet: ## formatting and go vet
 	cd bench && CGO_ENABLED=0 go vet ./...
 
 test-unit: ## unit and integration tests with the race detector
-	go test -race $$(go list ./... | grep -v -e /test/e2e -e /test/mesh -e /test/interop -e /lab/archipelago)
+	go test -race $$(go list ./... | grep -v -e /test/e2e -e /test/mesh -e /test/scale -e /test/interop -e /lab/archipelago)
 
 test-e2e: build ## real processes: crashes, full disks, NATs and partitions, other people's tools
 	CGO_ENABLED=0 go test -count=1 -p 1 -timeout 25m $(E2E)

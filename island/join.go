@@ -22,7 +22,7 @@ import (
 
 const (
 	// knockTimeout bounds the conversation at the door.
-	knockTimeout = 30 * time.Second
+	knockTimeout = time.Minute
 	// firstContact is how long a join waits for the first connection as a member.
 	firstContact = 10 * time.Second
 	// rotationRetry is the first wait, doubled each time, of a rotation that could

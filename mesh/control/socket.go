@@ -75,9 +75,12 @@ func Serve(ctx context.Context, l net.Listener, dir string, h http.Handler) erro
 	if srv.Shutdown(stop) != nil {
 		_ = srv.Close() // cuts off who watches documents
 	}
-	<-failed
+	served := <-failed
 	if err := os.Remove(filepath.Join(dir, SocketName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove the socket: %w", err)
+	}
+	if !errors.Is(served, http.ErrServerClosed) {
+		return fmt.Errorf("serve %s: %w", SocketName, served)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"strings"
 	"time"
 
@@ -53,7 +54,7 @@ func (a attempt) String() string { return a.addr.String() + " " + ident.Short(a.
 // and the next where an island hangs up. Over QUIC an answer takes two round
 // trips besides the island's own time.
 //
-// Where the islands that answer have too many guests, as when a whole site joins
+// Where the islands that are reached have too many guests, as when a whole site joins
 // by one token, it knocks again until ctx ends.
 func Knock(ctx context.Context, token trust.Token, req *meshpb.JoinRequest, log *slog.Logger) (*meshpb.JoinResponse, error) {
 	for {
@@ -127,7 +128,7 @@ func (k *knock) run(ctx context.Context, dialled <-chan attempt) (*meshpb.JoinRe
 		switch {
 		case err != nil:
 			k.log.Debug("island hung up", "address", a.addr, "err", err)
-			k.busy = k.busy || crowded(err)
+			k.busy = k.busy || crowded(err) || overdue(err)
 			k.hungUp = append(k.hungUp, fmt.Sprintf("%s: %v", a, err))
 		case resp.GetRefusal() != "":
 			if k.refusal == nil {
@@ -147,6 +148,13 @@ func crowded(err error) bool {
 	var closed *network.ConnError
 	return errors.As(err, &closed) && closed.Remote &&
 		(closed.ErrorCode == network.ConnRateLimited || closed.ErrorCode == network.ConnResourceLimitExceeded)
+}
+
+// overdue reports whether no answer came in time: admission goes one by one, and
+// asking again with the same key is the same as having waited.
+func overdue(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // ask sends the request and its protocol's name in one flight.

@@ -12,7 +12,6 @@ import (
 
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/common/model"
 	"google.golang.org/grpc"
 
 	"github.com/atoll-mesh/atoll/mesh"
@@ -114,9 +113,9 @@ func (i *isle) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	}
 }
 
-// run starts an island; its end is what stop does.
-func (i *isle) run() error {
-	if err := mesh.Remember(i.dir(), i.w.acquainted(i.number)); err != nil {
+// run starts an island that knows where some others are; its end is what stop does.
+func (i *isle) run(acquaintances int) error {
+	if err := mesh.Remember(i.dir(), i.w.acquainted(i.number, acquaintances)); err != nil {
 		return err
 	}
 	i.reg = prometheus.NewRegistry()
@@ -153,9 +152,6 @@ func config(n int) mesh.Config {
 	c.Reach.Reachability = "public"
 	c.Discovery.MDNS = false
 	c.Discovery.Neighbours = 8
-	// Who was only asked the way is let go soon, for idle islands are measured; not
-	// so soon that it looks like a refusal.
-	c.Discovery.IdleFor = model.Duration(21 * time.Second)
 	return c
 }
 
@@ -193,8 +189,8 @@ func (i *isle) close() {
 	}
 }
 
-// each runs f for all islands, some at a time, and reports the first error.
-func each(n, atOnce int, f func(i int) error) error {
+// forEach runs f for all islands, some at a time, and reports the first error.
+func forEach(n, atOnce int, f func(i int) error) error {
 	var wg sync.WaitGroup
 	var first atomic.Pointer[error]
 	slots := make(chan struct{}, atOnce)

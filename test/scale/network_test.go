@@ -138,13 +138,11 @@ func (w *network) copyTemplate(to string) error {
 	return out.Close()
 }
 
-// acquainted picks whose addresses an island knows at the start: as few as a token
-// names. All others it has to find.
-func (w *network) acquainted(i int) []trust.Bootstrap {
-	r := rand.New(rand.NewPCG(1, uint64(i)))
+// acquainted picks whose addresses an island knows at the start, at most n.
+func (w *network) acquainted(i, n int) []trust.Bootstrap {
 	var out []trust.Bootstrap
-	for len(out) < 3 {
-		if j := r.IntN(len(w.keys)); j != i {
+	for _, j := range rand.New(rand.NewPCG(1, uint64(i))).Perm(len(w.keys)) {
+		if j != i && len(out) < n {
 			out = append(out, trust.Bootstrap{Key: w.keys[j].Public(), Addresses: [][]byte{address(j)}})
 		}
 	}
