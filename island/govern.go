@@ -183,7 +183,7 @@ func (i *Island) rotate(ctx context.Context, req control.RotateRequest) (control
 	}
 	switch req.What {
 	case "node":
-		return i.rotateNode(ctx, m)
+		return i.rotateNode(ctx)
 	case "signer":
 		r, err := m.authority.RotateSigner(ctx)
 		return rotated(r.Old, r.New, "certificates by the old key stay good until `atoll signer remove`"), err

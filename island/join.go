@@ -292,9 +292,13 @@ func (i *Island) rotateStaged(ctx context.Context) bool {
 }
 
 // rotateNode changes the node key and comes back under the new one.
-func (i *Island) rotateNode(ctx context.Context, m *membership) (control.RotateResult, error) {
+func (i *Island) rotateNode(ctx context.Context) (control.RotateResult, error) {
 	i.joining.Lock()
 	defer i.joining.Unlock()
+	m, _, err := i.member() // not earlier: a rotation before this one replaces it
+	if err != nil {
+		return control.RotateResult{}, err
+	}
 	return i.changeNode(ctx, m)
 }
 

@@ -30,22 +30,32 @@ func valueHash(kind string, text []byte) [sha256.Size]byte {
 	return [sha256.Size]byte(h.Sum(nil))
 }
 
+// frozen is what an evaluation that is over remembered. Nothing is added to it
+// any more, so that it may be asked concurrently.
+func (c decoded) frozen() decoded { return decoded{old: c.now} }
+
 func recall[T any](c decoded, kind string, d *replicapb.Document, decode func([]byte) (T, error)) (T, error) {
-	if c.now == nil {
+	if c.now == nil && c.old == nil {
 		return decode(d.GetValue())
 	}
 	hash := valueHash(kind, d.GetValue())
 	for _, m := range []map[[sha256.Size]byte]any{c.now, c.old} {
 		if v, ok := m[hash].(T); ok {
-			c.now[hash] = v
+			c.keep(hash, v)
 			return v, nil
 		}
 	}
 	v, err := decode(d.GetValue())
 	if err == nil {
-		c.now[hash] = v
+		c.keep(hash, v)
 	}
 	return v, err
+}
+
+func (c decoded) keep(hash [sha256.Size]byte, v any) {
+	if c.now != nil {
+		c.now[hash] = v
+	}
 }
 
 func (c decoded) network(d *replicapb.Document) (NetworkValue, error) {

@@ -53,7 +53,7 @@ func (e *Evaluator) Evaluate(docs []*replicapb.Document) (*State, []Refusal) {
 	b.inviting()
 	b.policing()
 	b.naming()
-	e.values = b.values
+	e.values, b.State.values = b.values, b.values.frozen()
 	slices.SortFunc(b.refusals, func(x, y Refusal) int {
 		return cmp.Or(cmp.Compare(x.Document.GetKey(), y.Document.GetKey()), lastWriter(x.Document, y.Document))
 	})

@@ -39,7 +39,7 @@ func (s *State) permit(d *replicapb.Document) error {
 	if err != nil {
 		return err
 	}
-	var values decoded // decodes anew: Permit is for many at once, and for few trust documents
+	values := s.values // on a change of trust all documents are asked about again
 	switch kind {
 	case KindNetwork:
 		return s.permitNetwork(name, d)

@@ -121,6 +121,8 @@ type State struct {
 	invites  map[Key]*Invite
 	policy   *policy.Set
 	policed  bool
+	// values are those of the documents it follows from, decoded; never written.
+	values decoded
 }
 
 // Network is the network that the state is of.

@@ -327,7 +327,7 @@ func (d *Discover) dial(ctx context.Context, p peer.ID, why string) error {
 		clearBackoff(h, p)
 		err = h.Connect(ctx, peer.AddrInfo{ID: p})
 	}
-	if errors.Is(err, errNoAddress) && !d.find.knowsWay() {
+	if errors.Is(err, errNoAddress) && d.opts.Config.DHT && !d.find.knowsWay() {
 		err = errLost
 	}
 	if err != nil {

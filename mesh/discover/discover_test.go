@@ -282,6 +282,47 @@ func TestOnDemand(t *testing.T) {
 	}
 }
 
+// In a network so large that it is not chosen, the only member whose address is
+// known is dialled all the same, to be asked for the others.
+func TestAsksWhomItKnows(t *testing.T) {
+	var w town
+	for i := range 2 * AllUpTo {
+		w.Add(peer.ID(fmt.Sprintf("absent-%d", i)))
+	}
+	b := w.island(t, nil)
+	w.tell(b.ID(), Member{Addrs: addrsOf(b.Host)})
+	a := w.island(t, func(o *Options) { o.Config.DHT, o.Server = true, true })
+	hosttest.Until(t, "the connection", func() bool { return connected(a.Host, b.ID()) })
+	for _, p := range a.Neighbours() {
+		if s := a.Status(p); p != b.ID() && s.Failures > 0 && !a.find.knowsWay() {
+			t.Errorf("%s counts %d failures although nobody could be asked for it", p, s.Failures)
+		}
+	}
+}
+
+// The network may change while the finder starts.
+func TestNetworkChangedAtStart(t *testing.T) {
+	var w town
+	for range 4 {
+		h := hosttest.New(t, &w.Roster, nil)
+		cfg := Default()
+		cfg.MDNS, cfg.DHT = false, false
+		d, err := New(Options{Config: cfg, Host: h, Network: "abcdefghij", Members: func() []Member { return nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := make(chan struct{})
+		go func() { defer close(changed); d.NetworkChanged() }()
+		hosttest.Run(t, d.Run)
+		<-changed
+		hosttest.Until(t, "the finder to notice", func() bool {
+			d.find.mu.Lock()
+			defer d.find.mu.Unlock()
+			return !d.find.again
+		})
+	}
+}
+
 func TestSurplusIsClosed(t *testing.T) {
 	var w town
 	idle := func(o *Options) { o.Config.IdleFor = model.Duration(50 * time.Millisecond) }

@@ -28,8 +28,8 @@ const (
 	// a refusal by the other side comes after a dial that worked.
 	stableAfter = 20 * time.Second
 	keeperTick  = 30 * time.Second
-	// An island with fewer connections than guides dials others whose addresses it
-	// knows, chosen or not, to ask them for those it has chosen.
+	// An island that does not know where those are that it has chosen, and has fewer
+	// connections than guides, dials others whose addresses it knows, to ask them.
 	guides = 3
 	// lostWait is between tries while there is nobody to ask.
 	lostWait = 2 * time.Second
@@ -131,7 +131,7 @@ func (k *keeper) due(now time.Time) (due []peer.ID, next time.Time) {
 	d := k.d
 	self := d.opts.Host.ID()
 	next = now.Add(keeperTick)
-	missing, waiting := 0, 0
+	missing, waiting, lost := 0, 0, false
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	roused := d.roused
@@ -162,6 +162,7 @@ func (k *keeper) due(now time.Time) (due []peer.ID, next time.Time) {
 			continue
 		}
 		missing++
+		lost = lost || t.lost
 		switch {
 		case t.dialing:
 		case !now.Before(t.next):
@@ -177,7 +178,7 @@ func (k *keeper) due(now time.Time) (due []peer.ID, next time.Time) {
 	if rechoose {
 		d.chooseLocked()
 	}
-	if missing > 0 {
+	if lost {
 		due = append(due, d.guidesLocked(now)...)
 	}
 	d.metrics.missing.Set(float64(missing))

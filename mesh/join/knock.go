@@ -175,7 +175,7 @@ func (k *knock) ask(ctx context.Context, a attempt) (*meshpb.JoinResponse, error
 	}
 	var resp meshpb.JoinResponse
 	if err := frame.Read(rw, MaxResponse, &resp); err != nil {
-		return nil, err
+		return nil, errors.Join(err, ctx.Err()) // at the deadline this side closes
 	}
 	_ = s.Close()
 	return &resp, nil
