@@ -239,19 +239,18 @@ func (m *membership) spread(ctx context.Context) error {
 	}()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
+	var last error
 	for {
 		select {
-		case err := <-synced:
-			if m.mesh.Load().Dismissed() {
+		case last = <-synced:
+			if last == nil {
 				return nil
 			}
-			return err
+			synced = nil // the reason may be a dismissal that is on its way
+		case <-ctx.Done():
+			return errors.Join(last, ctx.Err())
 		case <-tick.C:
 			if m.mesh.Load().Dismissed() {
-				cancel()
-				if err := <-synced; err != nil {
-					m.log.Debug("the farewell was heard before all documents were given", "error", err)
-				}
 				return nil
 			}
 		}

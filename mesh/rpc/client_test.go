@@ -44,14 +44,15 @@ func TestConnectionsAreLazyAndSilent(t *testing.T) {
 		}
 		synctest.Wait()
 		before := metric(t, i.reg, "atoll_mesh_rpc_wire_bytes_total")
-		time.Sleep(4 * time.Minute)
+		idle := time.Duration(Default().Idle)
+		time.Sleep(idle * 4 / 5)
 		if n := metric(t, i.reg, "atoll_mesh_rpc_wire_bytes_total") - before; n != 0 {
-			t.Errorf("idle connections moved %v bytes in four minutes", n)
+			t.Errorf("idle connections moved %v bytes in four fifths of the idle time", n)
 		}
 		if n := metric(t, w.reg, "atoll_mesh_rpc_connections"); n != 3 {
 			t.Errorf("%v connections, want 3", n)
 		}
-		time.Sleep(3 * time.Minute)
+		time.Sleep(idle * 3 / 5)
 		if n := metric(t, w.reg, "atoll_mesh_rpc_connections"); n != 0 {
 			t.Errorf("%v connections after the idle time", n)
 		}

@@ -33,13 +33,13 @@ func (w *Witness) askDue(now time.Time) {
 		witnesses := w.pick(v)
 		w.asks.AllowN(now, len(witnesses))
 		v.round++
-		since := v.silent
+		since, key := v.silent, v.Key // the roster may rewrite v.Member meanwhile
 		v.asking = w.start(func(ctx context.Context) {
 			var votes []Vote
 			var complete bool
 			var both sync.WaitGroup
-			both.Go(func() { votes = w.gather(ctx, v.Key, witnesses) })
-			both.Go(func() { complete = w.sample(ctx, v.Key, since) })
+			both.Go(func() { votes = w.gather(ctx, key, witnesses) })
+			both.Go(func() { complete = w.sample(ctx, key, since) })
 			both.Wait()
 			w.judge(v, votes, complete)
 		})

@@ -92,11 +92,11 @@ func (w *Witness) look(v *view, now time.Time) *flight {
 	if v.flight != nil {
 		return v.flight
 	}
-	f := &flight{done: make(chan struct{})}
+	f, key := &flight{done: make(chan struct{})}, v.Key // the roster may rewrite v.Member meanwhile
 	began := w.start(func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, time.Duration(w.cfg.LookTimeout))
 		defer cancel()
-		rtt, err := w.o.Probe(ctx, v.Key)
+		rtt, err := w.o.Probe(ctx, key)
 		w.landed(v, f, now, rtt, err)
 	})
 	if !began {

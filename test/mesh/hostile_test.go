@@ -172,10 +172,11 @@ func underAttack(t *testing.T, target, member *site, from *lab.Node, a attack) {
 	}
 	onlyMembers(t, target)
 	eventually(t, time.Minute, "descriptors are given back", func() error {
-		if _, now, err := target.resident(); err != nil || now > open+32 {
-			return fmt.Errorf("%d are open, %d before: %v", now, open, err)
+		_, now, err := target.resident()
+		if err == nil && now > open+32 {
+			err = fmt.Errorf("%d are open, %d before", now, open)
 		}
-		return nil
+		return err
 	})
 }
 

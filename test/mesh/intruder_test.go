@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"errors"
 	"bytes"
 	"context"
 	"crypto/rand"
@@ -248,7 +249,7 @@ func closedByPeer(conn net.Conn) bool {
 	buf := make([]byte, 4096)
 	for {
 		_, err := conn.Read(buf)
-		if ne, ok := err.(net.Error); ok && ne.Timeout() {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return false
 		}
 		if err != nil {

@@ -116,10 +116,11 @@ func TestKillDuringRotation(t *testing.T) {
 	}
 	t.Logf("%d of %d rotations were cut short; %d keys in all", cut, rotations-1, len(keys))
 	eventually(t, time.Minute, "the last rotation is finished", func() error {
-		if staged, err := filepath.Glob(filepath.Join(s.data(), "mesh", "identity", "next*")); err != nil || len(staged) > 0 {
-			return fmt.Errorf("there is %v still: %v", staged, err)
+		staged, err := filepath.Glob(filepath.Join(s.data(), "mesh", "identity", "next*"))
+		if err == nil && len(staged) > 0 {
+			err = fmt.Errorf("there is %v still", staged)
 		}
-		return nil
+		return err
 	})
 	sameMember(t, first, s)
 	before := s.identity().Key

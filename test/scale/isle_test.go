@@ -121,7 +121,7 @@ func (i *isle) run(acquaintances int) error {
 	i.reg = prometheus.NewRegistry()
 	certificate := i.w.certificate(i.number)
 	m, err := mesh.New(mesh.Options{
-		Config: i.config(), Identity: i.key, Network: i.w.id, Trust: i.state.Load,
+		Config: i.config(acquaintances > 0 && acquaintances < len(i.w.keys)), Identity: i.key, Network: i.w.id, Trust: i.state.Load,
 		Certificate: func() *trustpb.Certificate { return certificate }, ReplicaRoot: i.docs.Root,
 		Redeem: func(context.Context, trust.Key, *meshpb.JoinRequest) (*meshpb.JoinResponse, error) {
 			return nil, errors.New("nobody joins here")
@@ -146,15 +146,16 @@ func (i *isle) run(acquaintances int) error {
 	}
 }
 
-func (i *isle) config() mesh.Config {
+func (i *isle) config(dht bool) mesh.Config {
 	c := mesh.Default()
 	c.Port, c.Addresses, c.Transports = basePort+i.number, []string{"127.0.0.1"}, []string{"tcp"}
 	c.Reach.Reachability = "public"
 	c.Discovery.MDNS = false
 	c.Discovery.Neighbours = 8
-	// The DHT makes some 20 connections more for five minutes. A process has no more
-	// than 20,000 files here, and both ends of each are in this one.
-	c.Discovery.DHT = len(i.w.keys) <= 300
+	// Who has all addresses does without. The DHT makes some 20 connections more for
+	// five minutes; a process has no more than 20,000 files here, and both ends of
+	// each are in this one.
+	c.Discovery.DHT = dht
 	return c
 }
 
