@@ -22,7 +22,7 @@ func (rotateCmd) Help() string {
 away meanwhile come back without help.
 
   node    this island's own key; a signer confirms it. The old one is accepted
-          for another 72 hours.
+          for another day.
   signer  the key with which this island admits others; needs the root key here.
   root    the key that names signers; needs the root key, or --recovery.
   retire  after a new root: the older ones are trusted no more.

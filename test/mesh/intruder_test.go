@@ -1,11 +1,11 @@
 package mesh
 
 import (
-	"errors"
 	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
