@@ -143,13 +143,18 @@ func (i *Island) joinNetwork(ctx context.Context, req control.JoinRequest) (cont
 	if err != nil {
 		return control.JoinResult{}, err
 	}
-	if _, err := joinHome(ctx, i.Config(), home, req); err != nil {
-		return control.JoinResult{}, err
-	}
-	if err := i.enter(ctx, home); err != nil {
-		return control.JoinResult{}, err
-	}
+	_, err = joinHome(ctx, i.Config(), home, req)
 	m := i.membership.Load()
+	switch {
+	case errors.Is(err, enrol.ErrJoined) && m != nil: // the same command, given again
+	case err != nil:
+		return control.JoinResult{}, err
+	default:
+		if err := i.enter(ctx, home); err != nil {
+			return control.JoinResult{}, err
+		}
+		m = i.membership.Load()
+	}
 	m.connectedWithin(ctx, firstContact)
 	state := m.state.Load()
 	result := control.JoinResult{

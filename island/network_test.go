@@ -73,6 +73,9 @@ func TestNetwork(t *testing.T) {
 			t.Errorf("joined %+v", joined)
 		}
 		a.eventually("both are connected", func() bool { return a.sees("b") && b.sees("a") })
+		if again, err := b.joinNetwork(ctx, control.JoinRequest{Token: invited.Token}); err != nil || again.Members != 2 {
+			t.Errorf("the same token again: %+v, %v; want what holds already", again, err)
+		}
 	}
 	join()
 
