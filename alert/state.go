@@ -19,6 +19,7 @@ import (
 	amalert "github.com/prometheus/alertmanager/alert"
 	"github.com/prometheus/alertmanager/provider"
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/tsdb/fileutil"
 
 	"github.com/atoll-mesh/atoll/health"
 )
@@ -145,14 +146,7 @@ func replaceFile(path string, content []byte) (err error) {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return fileutil.Rename(tmp, path)
 }
 
 // snapshotter is what silences and the notification log have in common.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -50,10 +51,12 @@ func openStore(path string, network []byte, o boltOptions) (*store, error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
 		Timeout: time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, NoSync: o.noSync,
 	})
-	if errors.Is(err, bolterrors.ErrTimeout) {
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, fmt.Errorf("open the replica's file %s: another process holds it; stop that one first", path)
-	}
-	if err != nil {
+	case errors.Is(err, syscall.ENOSPC):
+		return nil, fmt.Errorf("open the replica's file %s: %w; free space on its file system, then start again", path, err)
+	case err != nil:
 		return nil, fmt.Errorf("open the replica's file %s: %w; move it away and other islands send the documents again", path, err)
 	}
 	s := &store{db: db, b: buckets(), fail: o.fail}
@@ -74,11 +77,13 @@ func (s *store) prepare(path string, network []byte) error {
 	}); err != nil {
 		return err
 	}
-	if have != nil && !bytes.Equal(have, want) {
-		return fmt.Errorf("open the replica's file %s: it belongs to another network, or was written by a newer version; move it away", path)
-	}
-	if have != nil {
+	switch {
+	case bytes.Equal(have, want):
 		return nil
+	case len(have) > 0 && have[0] == layout:
+		return fmt.Errorf("open the replica's file %s: %w; move it away", path, ErrForeign)
+	case have != nil:
+		return fmt.Errorf("open the replica's file %s: it has the layout of another version of atoll; run that one, or move the file away and other islands send the documents again", path)
 	}
 	return s.update(func(tx *bbolt.Tx) error {
 		for _, name := range [][]byte{s.b.documents, s.b.history, s.b.void, s.b.meta} {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -197,8 +198,23 @@ func TestOpenErrors(t *testing.T) {
 	}
 	x.stop()
 	o.Network = trust.NetworkOf(keyOf(t, "another root").Public())
-	if _, err := New(o); err == nil || !strings.Contains(err.Error(), "another network") {
+	if _, err := New(o); !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), "move it away") {
 		t.Errorf("another network's file: %v", err)
+	}
+	// The next layout, whatever it will be.
+	db, err := bbolt.Open(o.Path, 0o600, nil)
+	f.must(err)
+	f.must(db.Update(func(tx *bbolt.Tx) error {
+		return tx.Bucket(buckets().meta).Put([]byte("network"), append([]byte{layout + 1}, o.Network.Bytes()...))
+	}))
+	f.must(db.Close())
+	if _, err := New(o); err == nil || errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), "another version") {
+		t.Errorf("a newer version's file: %v", err)
+	}
+	full := filepath.Join(t.TempDir(), "x")
+	f.must(os.Symlink("/dev/full", full))
+	if _, err := openStore(full, o.Network.Bytes(), boltOptions{}); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "free space") || strings.Contains(err.Error(), "move") {
+		t.Errorf("a new file on a full disk: %v", err)
 	}
 	o.Path = filepath.Join(t.TempDir(), "x")
 	f.must(os.WriteFile(o.Path, bytes.Repeat([]byte("no bolt file "), 2000), 0o600))

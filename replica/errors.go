@@ -17,6 +17,7 @@ var (
 	ErrStorage  = errors.New("the replica's file cannot be written")
 	ErrClosed   = errors.New("the replica is closed")
 	ErrBusy     = errors.New("a comparison is under way")
+	ErrForeign  = errors.New("it belongs to another network")
 )
 
 // Error is what people get to read: over HTTP as JSON.

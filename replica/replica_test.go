@@ -69,6 +69,10 @@ func TestSyncBothWays(t *testing.T) {
 	a.set("rules/a", "of a")
 	b.set("rules/b", "of b")
 	b.set("rules/both", "older")
+	older, err := b.Get("rules/both")
+	f.must(err)
+	for a.Now() <= older.GetTime() { // both may be of one millisecond
+	}
 	a.set("rules/both", "newer")
 	res := a.sync(b)
 	if string(a.Root()) != string(b.Root()) {

@@ -112,8 +112,9 @@ type Audit struct {
 
 // OpenAudit opens the log of one island in one network and verifies it. A torn
 // last line, from a crash while it was written, is taken away. A log that
-// another key kept and that does not name key's as its successor is put aside
-// as path.until-<its last entry>, and a new one begins.
+// another key kept and that does not name key's as its successor, or that is of
+// a network that the island left, is put aside as path.until-<its last entry>,
+// and a new one begins.
 func OpenAudit(path string, network NetworkID, key func() PrivateKey) (*Audit, error) {
 	a := &Audit{path: path, network: network, key: key}
 	if err := a.open(); err != nil {
@@ -133,7 +134,7 @@ func (a *Audit) open() error {
 	if err := a.verify(); err != nil {
 		return err
 	}
-	if a.chain.count > 0 && !a.chain.mayGoOn(a.key().Public()) {
+	if a.chain.count > 0 && (a.chain.network != a.network || !a.chain.mayGoOn(a.key().Public())) {
 		if err := a.putAside(); err != nil {
 			return err
 		}
@@ -186,8 +187,11 @@ func (a *Audit) verify() error {
 		return err
 	default:
 		defer f.Close()
-		if a.chain, err = readAudit(f, &a.network); err != nil {
+		if a.chain, err = readAudit(f, nil); err != nil {
 			return fmt.Errorf("%s: %w: keep the file as evidence, move it away, and a new log begins", a.path, err)
+		}
+		if a.chain.count == 0 {
+			a.chain = newAuditChain(&a.network)
 		}
 	}
 	head, err := readHead(a.path)

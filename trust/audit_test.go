@@ -271,6 +271,37 @@ func TestAuditOfAFormerLife(t *testing.T) {
 	t.Error("never finished")
 }
 
+// TestAuditOfAnotherNetwork has the island in a network after the one it left.
+func TestAuditOfAnotherNetwork(t *testing.T) {
+	w := newWorld(t)
+	next := NetworkOf(pub("root2"))
+	open := func(path string) (*Audit, error) {
+		return OpenAudit(path, next, func() PrivateKey { return testKey("anegada2") })
+	}
+	path := w.auditLog(3)
+	a := must[*Audit](t)(open(path))
+	if e := w.appendTo(a, AuditEntry{Action: "join"}); e.Seq != 1 {
+		t.Errorf("the new log begins with entry %d", e.Seq)
+	}
+	a.Close()
+	aside := must[[]string](t)(filepath.Glob(path + ".until-3-????????"))
+	if len(aside) != 1 {
+		t.Fatalf("put aside: %v", aside)
+	}
+	for p, network := range map[string]NetworkID{path: next, aside[0]: w.network} {
+		if _, err := VerifyAuditFile(p, &network); err != nil {
+			t.Error(err)
+		}
+	}
+	// What was tampered with is not put aside as if it were whole.
+	path = w.auditLog(5)
+	if err := os.WriteFile(path, bytes.Replace(readFile(t, path), []byte("island1"), []byte("island7"), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := open(path)
+	wantError(t, err, nil, "was changed")
+}
+
 func TestAuditEntries(t *testing.T) {
 	w := newWorld(t)
 	path := w.auditLog(9)

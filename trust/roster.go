@@ -15,6 +15,8 @@ type life struct {
 	leftAt   uint64 // document time of the good-bye, 0 for none
 	leftName string
 	left     Departed
+	// struck is the key whose revocation ended it, zero for none: any key it ever had.
+	struck Key
 }
 
 // holder is whose a key is, and until when; a current key has no end.
@@ -46,8 +48,10 @@ func (b *build) joining() {
 		return err
 	})
 	successors := map[Key]*record{}
+	listing := map[Key][]*record{} // who lists a key as a previous one
 	for _, r := range records {
 		for _, previous := range r.value.Keys[1:] {
+			listing[previous.Key] = append(listing[previous.Key], r)
 			if s := successors[previous.Key]; s == nil || newerRecord(r, s) {
 				successors[previous.Key] = r
 			}
@@ -67,6 +71,44 @@ func (b *build) joining() {
 	for k, s := range successors {
 		if records[k] == nil {
 			b.holders[k] = &holder{life: s.head.life, until: untilOf(k, nil, successors)}
+		}
+	}
+	b.striking(records, listing)
+}
+
+// striking ends the lives that revocations end. A member is one through all its
+// keys: a revoked key takes those with it that came before it and after it, so
+// that one side of a partition cannot replace a key out of the revocation that
+// the other side wrote. Of several revocations the earliest is named.
+func (b *build) striking(records map[Key]*record, listing map[Key][]*record) {
+	known := make([]Key, 0, len(b.revoked))
+	for k := range b.revoked {
+		if b.holders[k] != nil {
+			known = append(known, k)
+		}
+	}
+	slices.SortFunc(known, func(x, y Key) int { return cmp.Or(b.revoked[x].At.Compare(b.revoked[y].At), x.Compare(y)) })
+	seen := map[*record]bool{}
+	for _, k := range known {
+		for reach := []Key{k}; len(reach) > 0; {
+			last := reach[len(reach)-1]
+			reach = reach[:len(reach)-1]
+			near := listing[last]
+			if own := records[last]; own != nil {
+				near = append(slices.Clone(near), own)
+			}
+			for _, r := range near {
+				if seen[r] {
+					continue
+				}
+				seen[r] = true
+				if r.life != nil {
+					r.life.struck = k
+				}
+				for _, key := range r.value.Keys {
+					reach = append(reach, key.Key)
+				}
+			}
 		}
 	}
 }
@@ -130,7 +172,7 @@ func (b *build) naming() {
 		if k != l.member.Key {
 			continue
 		}
-		if _, revoked := b.revoked[k]; revoked {
+		if !l.struck.IsZero() {
 			l.standing = Revoked
 		} else if l.leftAt != 0 {
 			l.standing = Left

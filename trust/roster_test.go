@@ -62,18 +62,45 @@ func TestNodeKeyRotation(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a previous key revoked", func(t *testing.T) {
-		s := w.state(append(w.reef(), second, w.revoked("s1", "anegada", 15))...)
-		if s.Standing(pub("anegada")) != Revoked || s.Standing(pub("anegada2")) != MemberStanding {
-			t.Errorf("old key %s, new key %s", s.Standing(pub("anegada")), s.Standing(pub("anegada2")))
+	t.Run("one of its keys revoked", func(t *testing.T) {
+		for _, whose := range []string{"anegada", "anegada2", "anegada3"} {
+			struck := w.revoked("s1", whose, 15)
+			// Whoever wrote last, and whatever became of the documents in between.
+			for name, docs := range map[string][]*replicapb.Document{
+				"before the rotation is known": {struck, second, third},
+				"after it":                     {second, third, struck},
+				"the old documents deleted":    {w.deleted("s1", MemberDocument(pub("anegada")), 11), second, third, struck},
+			} {
+				s := w.state(append(w.reef(), docs...)...)
+				if names(s) != "bonaire curacao" {
+					t.Errorf("%s revoked %s: members %q", whose, name, names(s))
+				}
+				for _, key := range []string{"anegada", "anegada2", "anegada3"} {
+					d, ok := s.Revocation(pub(key))
+					if s.Standing(pub(key)) != Revoked || !ok || d.Key != pub(whose) {
+						t.Errorf("%s revoked %s: %s is %s by the revocation of %s", whose, name, key, s.Standing(pub(key)), d.Key)
+					}
+					wantError(t, s.Permit(w.doc(key, "rules/x", nil, 3)), ErrRefused, "revoked")
+				}
+				if d := s.Departed(); len(d) != 1 || d[0].Name != "anegada" {
+					t.Errorf("%s revoked %s: departed %+v", whose, name, d)
+				}
+			}
 		}
 	})
-	t.Run("the current key revoked", func(t *testing.T) {
-		s := w.state(append(w.reef(), second, w.revoked("s1", "anegada2", 15))...)
-		if s.Standing(pub("anegada")) != Revoked || s.Standing(pub("anegada2")) != Revoked {
-			t.Errorf("old key %s, new key %s", s.Standing(pub("anegada")), s.Standing(pub("anegada2")))
+	t.Run("replaced on two sides, revoked on one", func(t *testing.T) {
+		other := w.memberDoc("s2", w.memberValue("anegada", RoleIsland, 2, "anegada3", "anegada"), 20)
+		for _, whose := range []string{"anegada2", "anegada3"} {
+			if s := w.state(append(w.reef(), second, other, w.revoked("s1", whose, 15))...); names(s) != "bonaire curacao" {
+				t.Errorf("%s revoked: members %q", whose, names(s))
+			}
 		}
-		wantError(t, s.Permit(w.doc("anegada", "rules/x", nil, 3)), ErrRefused, "revoked")
+	})
+	t.Run("invited again", func(t *testing.T) {
+		again := w.memberDoc("s1", w.memberValue("anegada", RoleIsland, 30, "stranger"), 30)
+		if s := w.state(append(w.reef(), second, w.revoked("s1", "anegada", 15), again)...); names(s) != "anegada bonaire curacao" {
+			t.Errorf("members %q", names(s))
+		}
 	})
 }
 

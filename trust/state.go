@@ -24,7 +24,7 @@ const (
 	// Left is a member's that said good-bye.
 	Left
 	// Revoked is of a revoked node or signer key, and every key of a member
-	// whose current key is revoked.
+	// that had a revoked one among its keys, earlier or later.
 	Revoked
 )
 
@@ -199,13 +199,14 @@ func (s *State) MemberByKey(k Key) (*Member, bool) {
 // whoever else, sorted by name, then key.
 func (s *State) Departed() []Departed { return slices.Clone(s.departed) }
 
-// Revocation says when, why and by whom a key was revoked.
+// Revocation says when, why and by whom a key was revoked, or another one of its
+// member's.
 func (s *State) Revocation(k Key) (Departed, bool) {
 	if d, ok := s.revoked[k]; ok {
 		return d, true
 	}
 	if h, ok := s.holders[k]; ok {
-		d, ok := s.revoked[h.life.member.Key]
+		d, ok := s.revoked[h.life.struck]
 		return d, ok
 	}
 	return Departed{}, false
