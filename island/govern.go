@@ -1,6 +1,7 @@
 package island
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +25,8 @@ func (i *Island) view() control.View {
 // governance is what the island's own user may do.
 func (i *Island) governance() control.Governance {
 	return control.Governance{
-		Init: i.initNetwork, Invite: i.invite, Join: i.joinNetwork, Leave: i.leaveNetwork, Revoke: i.revoke, Rotate: i.rotate, Signer: i.signer,
+		Init: i.initNetwork, Invite: i.invite, Invitations: i.invitations, Withdraw: i.withdrawInvite, Join: i.joinNetwork,
+		Leave: i.leaveNetwork, Revoke: i.revoke, Rotate: i.rotate, Signer: i.signer,
 	}
 }
 
@@ -56,6 +58,9 @@ func (i *Island) networkStatus() control.NetworkStatus {
 	}
 	for _, signer := range state.Signers() {
 		s.Signers = append(s.Signers, control.Signer{Name: signer.Name, Key: signer.Key.String()})
+	}
+	for _, k := range state.Roots() {
+		s.RootKeys = append(s.RootKeys, k.String())
 	}
 	_, s.Root = m.home.Root()
 	if self := m.self(); self != nil {
@@ -138,6 +143,37 @@ func (i *Island) invite(ctx context.Context, req control.InviteRequest) (control
 	return control.InviteResult{Token: token.Line(), ID: id, Expires: token.Expires}, err
 }
 
+func (i *Island) invitations() ([]control.Invitation, error) {
+	m, _, err := i.member()
+	if err != nil {
+		return nil, err
+	}
+	by := map[trust.Key]string{}
+	for _, signer := range m.state.Load().Signers() {
+		by[signer.Key] = signer.Name
+	}
+	out := []control.Invitation{}
+	for _, inv := range m.authority.OpenInvites() {
+		out = append(out, control.Invitation{
+			ID: inv.Key.String(), Name: inv.Name, Role: inv.Role, Labels: inv.Labels, Left: inv.Uses - len(inv.UsedBy), Uses: inv.Uses,
+			Created: inv.Created, Expires: inv.Expires, By: cmp.Or(by[inv.Issuer], inv.Issuer.String()),
+		})
+	}
+	return out, nil
+}
+
+func (i *Island) withdrawInvite(ctx context.Context, req control.WithdrawRequest) (control.WithdrawResult, error) {
+	m, _, err := i.member()
+	if err != nil {
+		return control.WithdrawResult{}, err
+	}
+	inv, err := m.authority.WithdrawInvite(ctx, req.Which)
+	if err != nil {
+		return control.WithdrawResult{}, err
+	}
+	return control.WithdrawResult{ID: inv.Key.String(), Used: len(inv.UsedBy), Uses: inv.Uses}, nil
+}
+
 func (i *Island) revoke(ctx context.Context, req control.RevokeRequest) (control.RevokeResult, error) {
 	m, running, err := i.member()
 	if err != nil {
@@ -146,7 +182,8 @@ func (i *Island) revoke(ctx context.Context, req control.RevokeRequest) (control
 	told := len(running.Connected())
 	if key, err := trust.ParseKey(req.Name); err == nil {
 		if _, ok := m.state.Load().Invite(key); ok {
-			return control.RevokeResult{Key: req.Name, Name: "invitation", Told: told}, m.authority.RevokeInvite(ctx, key)
+			_, err := m.authority.WithdrawInvite(ctx, req.Name)
+			return control.RevokeResult{Key: req.Name, Name: "invitation", Told: told}, err
 		}
 	}
 	gone, err := m.authority.Revoke(ctx, enrol.RevokeOptions{Member: req.Name, Reason: req.Reason, DropDocuments: req.DropDocuments})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -46,6 +47,7 @@ func initHome(ctx context.Context, cfg *config.Config, home *trust.Home, req con
 		Seed: func(ctx context.Context, network trust.NetworkID, docs []*replicapb.Document) error {
 			return seed(ctx, cfg, network, docs)
 		},
+		Record: recorder(cfg),
 	})
 	if err != nil {
 		return control.InitResult{}, err
@@ -86,6 +88,7 @@ func joinHome(ctx context.Context, cfg *config.Config, home *trust.Home, req con
 		Seed: func(ctx context.Context, network trust.NetworkID, docs []*replicapb.Document, peers []trust.Bootstrap) error {
 			return errors.Join(seed(ctx, cfg, network, docs), mesh.Remember(home.Dir(), append(peers, token.Bootstrap...)))
 		},
+		Record: recorder(cfg),
 	})
 	if err != nil {
 		return nil, err
@@ -100,23 +103,66 @@ func joinHome(ctx context.Context, cfg *config.Config, home *trust.Home, req con
 }
 
 // seed puts documents of trust into the file that the island will open. One of
-// another network, from a membership that ended, is put aside.
+// another network, from a membership or an attempt at one that was cut short, is
+// replaced: nobody is in that network here any more.
 func seed(ctx context.Context, cfg *config.Config, network trust.NetworkID, docs []*replicapb.Document) error {
 	path := replicaFile(cfg.Island.DataDir)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("make the documents' directory: %w", err)
 	}
-	rights := &membership{eval: trust.NewEvaluator(network), log: quiet()}
-	rights.Learn(nil)
-	r, err := replica.New(replica.Options{
-		Config: cfg.Replica, Path: path, Network: network, Rights: rights,
-		Author:     func() trust.PrivateKey { return trust.PrivateKey{} }, // nothing is written in its own name
-		Registerer: prometheus.NewRegistry(),
-	})
+	r, err := openSeed(cfg, path, network)
+	if errors.Is(err, replica.ErrForeign) {
+		if err := os.Remove(path); err != nil {
+			return fmt.Errorf("remove the documents of another network: %w", err)
+		}
+		r, err = openSeed(cfg, path, network)
+	}
 	if err != nil {
 		return err
 	}
 	return errors.Join(r.Put(ctx, docs...), r.Close())
+}
+
+func openSeed(cfg *config.Config, path string, network trust.NetworkID) (*replica.Replica, error) {
+	rights := &membership{eval: trust.NewEvaluator(network), log: quiet()}
+	rights.Learn(nil)
+	return replica.New(replica.Options{
+		Config: cfg.Replica, Path: path, Network: network, Rights: rights,
+		Author:     func() trust.PrivateKey { return trust.PrivateKey{} }, // nothing is written in its own name
+		Registerer: prometheus.NewRegistry(),
+	})
+}
+
+// recorder writes into the audit log of an island that is about to be in a network.
+func recorder(cfg *config.Config) enrol.Recorder {
+	return func(network trust.NetworkID, node trust.PrivateKey, e trust.AuditEntry) error {
+		log, err := trust.OpenAudit(auditFile(cfg.Island.DataDir), network, func() trust.PrivateKey { return node })
+		if err != nil {
+			return err
+		}
+		_, err = log.Append(e)
+		return errors.Join(err, log.Close())
+	}
+}
+
+// finishLeaving removes the documents of a network that this island left, where a
+// kill came between the end of its keys and the end of these; the configuration
+// is then the one without them.
+func (i *Island) finishLeaving() error {
+	dir := i.Config().Island.DataDir
+	home, err := trust.OpenHome(meshDir(dir))
+	if err != nil || home.Enrolled() {
+		return err
+	}
+	documents := filepath.Dir(replicaFile(dir))
+	if _, err := os.Stat(documents); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err := os.RemoveAll(documents); err != nil {
+		return fmt.Errorf("remove the documents of a network that was left: %w", err)
+	}
+	i.adopt(i.withShared(i.opts.Config))
+	return nil
 }
 
 // initNetwork makes a network while the island runs, and enters it.
@@ -145,8 +191,9 @@ func (i *Island) joinNetwork(ctx context.Context, req control.JoinRequest) (cont
 	}
 	_, err = joinHome(ctx, i.Config(), home, req)
 	m := i.membership.Load()
+	again := errors.Is(err, enrol.ErrJoined) && m != nil // the same command, given again
 	switch {
-	case errors.Is(err, enrol.ErrJoined) && m != nil: // the same command, given again
+	case again:
 	case err != nil:
 		return control.JoinResult{}, err
 	default:
@@ -157,6 +204,9 @@ func (i *Island) joinNetwork(ctx context.Context, req control.JoinRequest) (cont
 	}
 	m.connectedWithin(ctx, firstContact)
 	state := m.state.Load()
+	if again && state.Len() > 1 && len(reachable{m}.Connected()) == 0 {
+		return control.JoinResult{}, fmt.Errorf("this island is in network %s already, and is connected with no other island of it now; `atoll peers` says why. If it was revoked there, run `atoll leave --force` and join again", state.NetworkName())
+	}
 	result := control.JoinResult{
 		Network: state.NetworkName(), NetworkID: state.Network().String(),
 		Members: state.Len(), Seconds: time.Since(begin).Seconds(),

@@ -1,17 +1,24 @@
 package island
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/atoll-mesh/atoll/config"
 	"github.com/atoll-mesh/atoll/mesh"
 	"github.com/atoll-mesh/atoll/mesh/control"
+	"github.com/atoll-mesh/atoll/trust"
 )
 
 // near keeps the mesh of a test on this machine.
@@ -79,6 +86,13 @@ func TestNetwork(t *testing.T) {
 	}
 	join()
 
+	for s, action := range map[*specimen]string{a: "init", b: "join"} {
+		var log bytes.Buffer
+		if err := s.writeAudit(&log); err != nil || !strings.Contains(log.String(), fmt.Sprintf("%q", action)) {
+			t.Errorf("the log of %s does not say how it came in by %s: %v\n%s", s.Config().Island.Name, action, err, &log)
+		}
+	}
+
 	rules := fmt.Sprintf("islands: '{region=\"eu\"}'\ngroups: [{name: shared, rules: [{record: one, expr: %q}]}]\n", "vector(1)")
 	if _, err := a.membership.Load().documents.Set(ctx, "rules/shared", []byte(rules), 0); err != nil {
 		t.Fatal(err)
@@ -118,5 +132,68 @@ func TestNetwork(t *testing.T) {
 		if err := s.stop(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestLeaveCutShort kills an island between the end of its keys and the end of
+// its documents: it runs on without them, and enters another network.
+func TestLeaveCutShort(t *testing.T) {
+	for name, next := range map[string]func(t *testing.T, s *specimen){
+		"then it runs": func(t *testing.T, s *specimen) {
+			s.run()
+			if body := s.ask("/api/v1/rules"); strings.Contains(body, `"shared"`) {
+				t.Errorf("a rule of the network that was left is in force: %s", body)
+			}
+			if _, err := os.Stat(filepath.Dir(replicaFile(s.Config().Island.DataDir))); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("the documents of the network that was left are still there: %v", err)
+			}
+			// And from one network into the next, with a log of each.
+			if _, err := s.initNetwork(t.Context(), control.InitRequest{Network: "between"}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.leaveNetwork(t.Context(), control.LeaveRequest{}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.initNetwork(t.Context(), control.InitRequest{Network: "second"}); err != nil {
+				t.Error(err)
+			}
+		},
+		"then it makes another network without running": func(t *testing.T, s *specimen) {
+			if _, err := Init(t.Context(), s.Config(), control.InitRequest{Network: "second"}); err != nil {
+				t.Fatal(err)
+			}
+			s.run()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSpecimen(t, lone("a", near))
+			if _, err := Init(t.Context(), s.Config(), control.InitRequest{Network: "first"}); err != nil {
+				t.Fatal(err)
+			}
+			rules := filepath.Join(sharedDir(s.Config().Island.DataDir, config.SharedRules), "x.yml")
+			content := "groups: [{name: shared, rules: [{record: one, expr: vector(1)}]}]\n"
+			if err := errors.Join(os.MkdirAll(filepath.Dir(rules), 0o755), os.WriteFile(rules, []byte(content), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			home, err := trust.OpenHome(meshDir(s.Config().Island.DataDir))
+			if err == nil {
+				err = home.Forget()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg, err := s.load() // as at the next start
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.adopt(cfg)
+			next(t, s)
+			if status := s.networkStatus(); status.Network != "second" {
+				t.Errorf("in network %q", status.Network)
+			}
+			if err := s.stop(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/atoll-mesh/atoll/mesh/gossip"
@@ -15,18 +16,28 @@ import (
 	"github.com/atoll-mesh/atoll/trust"
 )
 
-// outlived is how long a connection stays after a better one was made, so that
-// calls on a relayed one have time to end.
-const outlived = time.Minute
+const (
+	// outlived is how long a relayed connection stays after a direct one was made, so
+	// that calls on it have time to end.
+	outlived = time.Minute
+	// doubled is how long two direct ones stay that both islands made at once.
+	doubled = 3 * time.Second
+)
 
 // keep looks after what changes with time alone.
 func (m *Mesh) keep(ctx context.Context) {
 	t := time.NewTicker(recheck)
 	defer t.Stop()
+	double := time.NewTimer(doubled)
+	defer double.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-m.double:
+			double.Reset(doubled)
+		case <-double.C:
+			m.prune()
 		case <-t.C:
 			m.sessions.Recheck()
 			m.prune()
@@ -35,15 +46,30 @@ func (m *Mesh) keep(ctx context.Context) {
 	}
 }
 
+// noteDouble has two connections with one peer looked at soon.
+func (m *Mesh) noteDouble(p peer.ID) {
+	if len(m.swarm.ConnsToPeer(p)) < 2 {
+		return
+	}
+	select {
+	case m.double <- struct{}{}:
+	default:
+	}
+}
+
 // prune closes connections that a better one has replaced for a while.
 func (m *Mesh) prune() {
 	for _, p := range m.swarm.Peers() {
-		best := m.best(p, false)
-		if best == nil || time.Since(best.Stat().Opened) < outlived || m.pulse.Of(best).Suspect {
+		all := m.swarm.ConnsToPeer(p)
+		if len(all) < 2 {
 			continue
 		}
-		for _, c := range m.swarm.ConnsToPeer(p) {
-			if c != best && replaced(best, c) {
+		best := m.best(p, false)
+		if best == nil || m.pulse.Of(best).Suspect {
+			continue
+		}
+		for _, c := range all {
+			if c != best && replaced(best, c, min(time.Since(best.Stat().Opened), time.Since(c.Stat().Opened))) {
 				m.log.Debug("connection closed for a better one", "peer", p, "address", c.RemoteMultiaddr())
 				_ = c.Close()
 			}
@@ -52,14 +78,17 @@ func (m *Mesh) prune() {
 }
 
 // replaced reports whether a connection does nothing that best does not do
-// better. Of two direct ones that both islands made at once, only the island with
-// the lower key closes one, lest each closes the other's. Gossip that began on it
-// begins again on the other.
-func replaced(best, c network.Conn) bool {
-	if reach.Relayed(c) {
-		return !reach.Relayed(best)
+// better; age is for how long there have been both. Of two direct ones that both
+// islands made at once, only the island with the lower key closes one, lest each
+// closes the other's. Gossip that began on it begins again on the other.
+func replaced(best, c network.Conn, age time.Duration) bool {
+	if reach.Relayed(best) {
+		return false
 	}
-	return !reach.Relayed(best) && c.LocalPeer() < c.RemotePeer() &&
+	if reach.Relayed(c) {
+		return age >= outlived
+	}
+	return age >= doubled && c.LocalPeer() < c.RemotePeer() &&
 		!slices.ContainsFunc(c.GetStreams(), func(s network.Stream) bool { return !gossip.Carries(s.Protocol()) })
 }
 

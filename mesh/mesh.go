@@ -116,6 +116,7 @@ type Mesh struct {
 	listener   *carrier.Listener
 	book       *book.Book
 	traffic    *traffic.Counter
+	verdicts   verdicts
 
 	// Set before ready is closed.
 	host     host.Host
@@ -128,6 +129,7 @@ type Mesh struct {
 	ready    chan struct{}
 	events   events
 	tasks    tasks
+	double   chan struct{} // a peer has two connections
 
 	mu     sync.Mutex
 	roster map[trust.Key]*record // of members that something is known of
@@ -165,6 +167,7 @@ func New(o Options) (*Mesh, error) {
 		listener: carrier.NewListener(ident.Peer(o.Identity.Public())),
 		ready:    make(chan struct{}),
 		events:   newEvents(),
+		double:   make(chan struct{}, 1),
 		roster:   map[trust.Key]*record{},
 	}
 	m.m = newMetrics(o.Registerer, m)

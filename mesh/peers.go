@@ -119,6 +119,7 @@ func (m *Mesh) connected(_ network.Network, c network.Conn) {
 		return // the gate lets none such in
 	}
 	m.pulse.Add(c)
+	m.noteDouble(c.RemotePeer())
 	m.sessions.Reset(k)
 	m.events.poke(k)
 	m.tasks.do(func(ctx context.Context) {
@@ -306,8 +307,10 @@ func (m *Mesh) mayRelay(p peer.ID) bool {
 // relaysFor asks the policy: principal is who relays, resource whom for.
 func (m *Mesh) relaysFor(who, whom trust.Key) bool {
 	state := m.gate.State()
-	member, ok := state.MemberByKey(whom)
-	return ok && state.Authorize(who, policy.Relay, policy.Resource{Kind: policy.Island, Name: member.Name, Attributes: member.Labels}).Allowed
+	return m.verdicts.of(state, who, whom, func() bool {
+		member, ok := state.MemberByKey(whom)
+		return ok && state.Authorize(who, policy.Relay, policy.Resource{Kind: policy.Island, Name: member.Name, Attributes: member.Labels}).Allowed
+	})
 }
 
 // identify says who is at the other end of an RPC connection, for each call anew.

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/pmezard/go-difflib/difflib"
 )
@@ -31,27 +33,13 @@ func (c *diffCmd) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	newest, _, err := docs.get(ctx, c.Document)
+	from, to, err := c.sides(ctx, docs)
 	if err != nil {
 		return err
 	}
-	from, to := named{"now", newest.Value}, named{}
-	if c.File != "" {
-		text, err := content(c.File)
-		if err != nil {
-			return fmt.Errorf("--file: %w", err)
-		}
-		to = named{c.File, string(text)}
-	} else {
-		old, err := c.older(ctx, docs, newest)
-		if err != nil {
-			return err
-		}
-		from, to = named{fmt.Sprint(old.Time), old.Value}, from
-	}
 	text, err := difflib.GetUnifiedDiffString(difflib.UnifiedDiff{
-		A: difflib.SplitLines(from.text), FromFile: c.Document + " " + from.name,
-		B: difflib.SplitLines(to.text), ToFile: c.Document + " " + to.name,
+		A: lines(from.text), FromFile: c.Document + " " + from.name,
+		B: lines(to.text), ToFile: c.Document + " " + to.name,
 		Context: 3,
 	})
 	if err != nil || text == "" {
@@ -61,21 +49,45 @@ func (c *diffCmd) Run(ctx context.Context, std streams) error {
 	return exitError(3)
 }
 
+// lines ends each line, the last one too; an empty text has none.
+func lines(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return slices.Collect(strings.Lines(strings.TrimSuffix(text, "\n") + "\n"))
+}
+
 type named struct{ name, text string }
 
-// older finds the version to compare with; before the first one stands nothing.
-func (c *diffCmd) older(ctx context.Context, docs shelf, newest document) (document, error) {
-	versions, err := docs.history(ctx, c.Document)
-	if err != nil {
-		return document{}, err
+// sides are the texts to compare, the older first. Before the first version
+// stands nothing, and so it does after a deletion.
+func (c *diffCmd) sides(ctx context.Context, docs shelf) (from, to named, err error) {
+	if c.File != "" {
+		now, _, err := docs.get(ctx, c.Document)
+		if err != nil {
+			return from, to, err
+		}
+		text, err := content(c.File)
+		if err != nil {
+			return from, to, fmt.Errorf("--file: %w", err)
+		}
+		return named{"now", now.Value}, named{c.File, string(text)}, nil
 	}
-	for _, v := range versions { // the newest first
-		if c.Version == 0 && v.Time < newest.Time || c.Version != 0 && v.Time == c.Version {
-			return v, nil
+	versions, err := docs.history(ctx, c.Document) // the newest first
+	if err != nil {
+		return from, to, err
+	}
+	for _, v := range versions {
+		if c.Version == 0 && v.Time < versions[0].Time || c.Version != 0 && v.Time == c.Version {
+			from = named{fmt.Sprint(v.Time), v.Value}
+			return from, named{"now", versions[0].Value}, nil
 		}
 	}
 	if c.Version != 0 {
-		return document{}, fmt.Errorf("--version %d: %s has no such version; `atoll history %[2]s` lists them", c.Version, c.Document)
+		return from, to, fmt.Errorf("--version %d: %s has no such version; `atoll history %[2]s` lists them", c.Version, c.Document)
 	}
-	return document{}, nil
+	if len(versions) > 0 {
+		to = named{"now", versions[0].Value}
+	}
+	return named{"before", ""}, to, nil
 }

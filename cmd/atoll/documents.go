@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,7 +14,9 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/atoll-mesh/atoll/mesh"
 	"github.com/atoll-mesh/atoll/mesh/control"
+	"github.com/atoll-mesh/atoll/trust"
 )
 
 // documentsPath is where the replica's API begins.
@@ -68,15 +71,20 @@ func (s shelf) list(ctx context.Context, prefix string) ([]document, error) {
 	return answer.Documents, err
 }
 
+// history returns every version that the island knows, the one in force first.
 func (s shelf) history(ctx context.Context, key string) ([]document, error) {
 	path, err := s.path(key)
 	if err != nil {
 		return nil, err
 	}
 	var answer struct {
+		Current  *document  `json:"current"`
 		Versions []document `json:"versions"`
 	}
 	err = s.read(ctx, path+"/history", &answer)
+	if answer.Current != nil {
+		answer.Versions = append([]document{*answer.Current}, answer.Versions...)
+	}
 	return answer.Versions, err
 }
 
@@ -129,17 +137,45 @@ func finish(resp *http.Response, into any) error {
 	return nil
 }
 
-func printDocuments(w io.Writer, docs []document) error {
+// printDocuments prints a line for each; name is the first column.
+func (s shelf) printDocuments(ctx context.Context, w io.Writer, head string, docs []document, name func(document) string) error {
+	who := s.authors(ctx)
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "DOCUMENT\tCHANGED\tBY\tBYTES")
+	fmt.Fprintln(t, head+"\tCHANGED\tBY\tBYTES")
 	for _, d := range docs {
 		size := fmt.Sprint(d.Bytes)
 		if d.Deleted {
 			size = "deleted"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", d.Key, d.Modified.Local().Format(time.DateTime), d.Author, size)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", name(d), d.Modified.Local().Format(time.DateTime), cmp.Or(who[d.Author], shortKey(d.Author)), size)
 	}
 	return t.Flush()
+}
+
+// authors says whose the keys are that sign documents, as far as the island can
+// tell now: documents are read while its mesh is still starting, too.
+func (s shelf) authors(ctx context.Context) map[string]string {
+	network, _ := control.Ask[control.NetworkStatus](ctx, s.client, "network")
+	peers, _ := control.Ask[[]mesh.PeerStatus](ctx, s.client, "peers")
+	who := map[string]string{network.Key: network.Island}
+	for _, p := range peers {
+		who[p.Key.String()] = p.Name
+	}
+	for _, signer := range network.Signers {
+		who[signer.Key] = signer.Name + " (signer)"
+	}
+	for _, k := range network.RootKeys {
+		who[k] = "root"
+	}
+	return who
+}
+
+// shortKey is the end of a key's text; names pass as they are.
+func shortKey(text string) string {
+	if k, err := trust.ParseKey(text); err == nil {
+		return k.Short()
+	}
+	return text
 }
 
 // printJSON is for scripts: one value, indented.

@@ -39,7 +39,7 @@ func (c *getCmd) Run(ctx context.Context, std streams) error {
 		if c.JSON {
 			return printJSON(std.out, list)
 		}
-		return printDocuments(std.out, list)
+		return docs.printDocuments(ctx, std.out, "DOCUMENT", list, func(d document) string { return d.Key })
 	}
 	d, ok, err := docs.get(ctx, c.Document)
 	switch {

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"text/tabwriter"
-	"time"
 )
 
 type historyCmd struct {
@@ -37,14 +35,5 @@ func (c *historyCmd) Run(ctx context.Context, std streams) error {
 	if c.JSON {
 		return printJSON(std.out, versions)
 	}
-	t := tabwriter.NewWriter(std.out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "VERSION\tCHANGED\tBY\tBYTES")
-	for _, v := range versions {
-		size := fmt.Sprint(v.Bytes)
-		if v.Deleted {
-			size = "deleted"
-		}
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\n", v.Time, v.Modified.Local().Format(time.DateTime), v.Author, size)
-	}
-	return t.Flush()
+	return docs.printDocuments(ctx, std.out, "VERSION", versions, func(d document) string { return fmt.Sprint(d.Time) })
 }

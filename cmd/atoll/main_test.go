@@ -35,6 +35,8 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"peers", "--data-dir", dir}, 1, "no island is running"},
 		{[]string{"invite", "--data-dir", dir}, 1, "atoll run"},
 		{[]string{"invite", "--role", "king"}, 2, "island"},
+		{[]string{"invite", "--list", "--withdraw", "lisbon"}, 2, "--withdraw"},
+		{[]string{"invite", "--help"}, 0, "atoll invite --list"},
 		{[]string{"join", "--no-run", "--data-dir", dir, "atoll1nonsense"}, 1, "token"},
 		{[]string{"join", "--help"}, 0, "Examples:"},
 		{[]string{"init", "--data-dir", filepath.Join(dir, "first"), "acme"}, 0, "Recovery key"},

@@ -116,8 +116,7 @@ func why(p mesh.PeerStatus) string {
 	if p.State == mesh.StateConnected {
 		return p.WhyNotDirect
 	}
-	// libp2p lists each address that was tried on a line of its own.
-	text := []rune(strings.Join(strings.Fields(cmp.Or(p.Verdict, p.LastError)), " "))
+	text := []rune(strings.Join(strings.Fields(cmp.Or(p.Verdict, p.LastError)), " ")) // one line, whatever it was
 	if len(text) > maxWhy {
 		return string(text[:maxWhy]) + "..."
 	}

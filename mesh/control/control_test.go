@@ -50,6 +50,7 @@ func TestSocket(t *testing.T) {
 		Invite: func(_ context.Context, r InviteRequest) (InviteResult, error) {
 			return InviteResult{Token: "atoll1" + r.Role}, nil
 		},
+		Invitations: func() ([]Invitation, error) { return []Invitation{{ID: "x", Left: 1}}, nil },
 	})
 	if s, err := Ask[NetworkStatus](t.Context(), c, "network"); err != nil || s.Network != "acme" {
 		t.Errorf("network: %+v, %v", s, err)
@@ -60,6 +61,9 @@ func TestSocket(t *testing.T) {
 	}
 	if got, err := Act[InviteRequest, InviteResult](t.Context(), c, "invite", InviteRequest{Role: "island"}); err != nil || got.Token != "atoll1island" {
 		t.Errorf("invite: %+v, %v", got, err)
+	}
+	if got, err := Ask[[]Invitation](t.Context(), c, "invitations"); err != nil || len(got) != 1 || got[0].Left != 1 {
+		t.Errorf("invitations: %+v, %v", got, err)
 	}
 	if _, err := Act[map[string]int, InviteResult](t.Context(), c, "invite", map[string]int{"rolle": 1}); err == nil || !strings.Contains(err.Error(), "rolle") {
 		t.Errorf("an unknown field: %v, want it named", err)
@@ -92,7 +96,7 @@ func TestSocketOfTheDead(t *testing.T) {
 // TestReadRoutes serve nothing that changes.
 func TestReadRoutes(t *testing.T) {
 	mux := ReadRoutes(View{}, slog.New(slog.DiscardHandler))
-	for _, route := range []string{"init", "invite", "join", "leave", "revoke", "rotate", "signer"} {
+	for _, route := range []string{"init", "invite", "withdraw", "join", "leave", "revoke", "rotate", "signer"} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://x"+Prefix+route, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -25,11 +25,14 @@ var ErrNotJoined = errors.New("this island belongs to no network yet: make one w
 type Governance struct {
 	Init   func(context.Context, InitRequest) (InitResult, error)
 	Invite func(context.Context, InviteRequest) (InviteResult, error)
-	Join   func(context.Context, JoinRequest) (JoinResult, error)
-	Leave  func(context.Context, LeaveRequest) (LeaveResult, error)
-	Revoke func(context.Context, RevokeRequest) (RevokeResult, error)
-	Rotate func(context.Context, RotateRequest) (RotateResult, error)
-	Signer func(context.Context, SignerRequest) (SignerResult, error)
+	// Invitations are those that are open, the oldest first.
+	Invitations func() ([]Invitation, error)
+	Withdraw    func(context.Context, WithdrawRequest) (WithdrawResult, error)
+	Join        func(context.Context, JoinRequest) (JoinResult, error)
+	Leave       func(context.Context, LeaveRequest) (LeaveResult, error)
+	Revoke      func(context.Context, RevokeRequest) (RevokeResult, error)
+	Rotate      func(context.Context, RotateRequest) (RotateResult, error)
+	Signer      func(context.Context, SignerRequest) (SignerResult, error)
 }
 
 // View is what anybody who may read can ask.
@@ -61,6 +64,8 @@ func AllRoutes(v View, g Governance, log *slog.Logger) *http.ServeMux {
 	mux := ReadRoutes(v, log)
 	mux.Handle("POST "+Prefix+"init", act(log, g.Init))
 	mux.Handle("POST "+Prefix+"invite", act(log, g.Invite))
+	mux.Handle("GET "+Prefix+"invitations", ask(log, g.Invitations))
+	mux.Handle("POST "+Prefix+"withdraw", act(log, g.Withdraw))
 	mux.Handle("POST "+Prefix+"join", act(log, g.Join))
 	mux.Handle("POST "+Prefix+"leave", act(log, g.Leave))
 	mux.Handle("POST "+Prefix+"revoke", act(log, g.Revoke))

@@ -35,6 +35,34 @@ type InviteResult struct {
 	Expires time.Time `json:"expires"`
 }
 
+// Invitation is one by which somebody can still come in.
+type Invitation struct {
+	ID     string            `json:"id"`
+	Name   string            `json:"name,omitempty"`
+	Role   string            `json:"role"`
+	Labels map[string]string `json:"labels,omitempty"`
+	// Left is how many islands may still come by it, of Uses.
+	Left    int       `json:"left"`
+	Uses    int       `json:"uses"`
+	Created time.Time `json:"created"`
+	Expires time.Time `json:"expires"`
+	// By is the island that made it.
+	By string `json:"by"`
+}
+
+// WithdrawRequest ends an invitation.
+type WithdrawRequest struct {
+	// Which is its ID, the end of that, or the name that it gives.
+	Which string `json:"which"`
+}
+
+// WithdrawResult says which one ended. Who came by it stays.
+type WithdrawResult struct {
+	ID   string `json:"id"`
+	Used int    `json:"used"`
+	Uses int    `json:"uses"`
+}
+
 // JoinRequest redeems a token for this island.
 type JoinRequest struct {
 	Token  string            `json:"token"`
@@ -148,6 +176,7 @@ type NetworkStatus struct {
 	// SignerKey is held here, trusted or not; Signers are those trusted.
 	SignerKey          string     `json:"signer_key,omitempty"`
 	Signers            []Signer   `json:"signers,omitempty"`
+	RootKeys           []string   `json:"root_keys,omitempty"`
 	CertificateExpires *time.Time `json:"certificate_expires,omitempty"`
 	Addresses          []string   `json:"addresses,omitempty"`
 	Members            int        `json:"members,omitempty"`

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,6 +18,8 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/atoll-mesh/atoll/mesh/ident"
 )
 
 // ErrNoMember is returned for keys that are not in the roster.
@@ -275,10 +278,7 @@ func (d *Discover) chooseLocked() {
 			alive = append(alive, m)
 		}
 	}
-	n := max(3, (d.opts.Config.Neighbours+1)/2)
-	if len(all) < AllUpTo {
-		n = len(all)
-	}
+	n := d.choicesLocked()
 	wanted := map[peer.ID]bool{}
 	self := d.opts.Host.ID()
 	for _, p := range choose(self, d.opts.Region, all, n, d.seed) {
@@ -289,6 +289,30 @@ func (d *Discover) chooseLocked() {
 	}
 	d.wanted = wanted
 	d.metrics.wanted.Set(float64(len(wanted)))
+}
+
+// choicesLocked is how many an island chooses.
+func (d *Discover) choicesLocked() int {
+	if len(d.members) < AllUpTo {
+		return len(d.members)
+	}
+	return max(3, (d.opts.Config.Neighbours+1)/2)
+}
+
+// wantedByLocked reports whether a member chooses this island, if its roster and
+// configuration are as here. What it chooses by chance nobody else knows.
+func (d *Discover) wantedByLocked(p peer.ID) bool {
+	if len(d.members) < AllUpTo {
+		return true
+	}
+	self := d.opts.Host.ID()
+	others := []Member{{ID: self, Region: d.opts.Region}}
+	for _, m := range d.members {
+		if m.ID != p {
+			others = append(others, m)
+		}
+	}
+	return slices.Contains(choose(p, d.members[p].Region, others, d.choicesLocked(), d.seed), self)
 }
 
 // addresses returns all that is known of where a member may be, without asking
@@ -332,7 +356,7 @@ func (d *Discover) dial(ctx context.Context, p peer.ID, why string) error {
 	}
 	if err != nil {
 		d.metrics.dials.WithLabelValues(why, "failed").Inc()
-		return fmt.Errorf("dial %s: %w", p, err)
+		return fmt.Errorf("dial %s: %w", ident.Short(p), brief(err))
 	}
 	d.metrics.dials.WithLabelValues(why, "ok").Inc()
 	return nil

@@ -35,6 +35,9 @@ const (
 	lostWait = 2 * time.Second
 	// yieldFor is how long the one of two that find each other lets the other begin.
 	yieldFor = 200 * time.Millisecond
+	// beginFor is the same where both have just begun to want each other, and much
+	// else: a dial among many takes its time.
+	beginFor = time.Second
 )
 
 // yield is when self should dial p where both may have reason to: at once for the
@@ -44,6 +47,15 @@ func yield(self, p peer.ID, now time.Time) time.Time {
 		return time.Time{}
 	}
 	return now.Add(yieldFor + rand.N(yieldFor))
+}
+
+// beginLocked is when self should dial p for the first time: at once, unless p is
+// likely to dial too and has the lesser key.
+func (d *Discover) beginLocked(p peer.ID, now time.Time) time.Time {
+	if d.opts.Host.ID() < p || !d.wantedByLocked(p) {
+		return time.Time{}
+	}
+	return now.Add(beginFor + rand.N(beginFor))
 }
 
 // target is a member that is to be dialled.
@@ -81,6 +93,8 @@ func (k *keeper) heard(e event.EvtPeerConnectednessChanged) bool {
 	if e.Connectedness == network.NotConnected {
 		if !t.since.IsZero() && now.Sub(t.since) < stableAfter {
 			t.fail(now, "the connection was closed at once: the other side may have refused it")
+		} else if !t.dialing && !now.Before(t.next) {
+			t.next = yield(d.opts.Host.ID(), e.Peer, now) // it misses this island just now, too
 		}
 		t.since = time.Time{}
 		return d.wanted[e.Peer]
@@ -129,7 +143,6 @@ func (k *keeper) round(ctx context.Context, now time.Time) time.Time {
 // due marks and returns the wanted members that are to be dialled now.
 func (k *keeper) due(now time.Time) (due []peer.ID, next time.Time) {
 	d := k.d
-	self := d.opts.Host.ID()
 	next = now.Add(keeperTick)
 	missing, waiting, lost := 0, 0, false
 	d.mu.Lock()
@@ -140,11 +153,7 @@ func (k *keeper) due(now time.Time) (due []peer.ID, next time.Time) {
 	for p := range d.wanted {
 		t := d.targets[p]
 		if t == nil {
-			t = &target{}
-			// Both ends want each other: one lets the other begin.
-			if self > p {
-				t.next = now.Add(time.Second/2 + rand.N(time.Second/2))
-			}
+			t = &target{next: d.beginLocked(p, now)}
 			d.targets[p] = t
 		}
 		if roused && !t.dialing {

@@ -36,8 +36,25 @@ type ApplicantOptions struct {
 	// island will find them when it starts. It is called before Home.Enrol and
 	// again when a join that was cut short is repeated.
 	Seed func(ctx context.Context, network trust.NetworkID, docs []*replicapb.Document, peers []trust.Bootstrap) error
+	// Record keeps an entry in the island's audit log; nil keeps none.
+	Record Recorder
 	// Now is time.Now where nil.
 	Now func() time.Time
+}
+
+// Recorder writes an entry, signed by node, into the audit log that an island
+// will have in network. It is called before the island is enrolled, and again
+// where that was cut short.
+type Recorder func(network trust.NetworkID, node trust.PrivateKey, e trust.AuditEntry) error
+
+func (r Recorder) record(network trust.NetworkID, node trust.PrivateKey, e trust.AuditEntry) error {
+	if r == nil {
+		return nil
+	}
+	if err := r(network, node, e); err != nil {
+		return fmt.Errorf("write audit log: %w", err)
+	}
+	return nil
 }
 
 // Applicant is the guest's side of joining. Its keys are on disk before anybody
@@ -155,6 +172,14 @@ func (a *Applicant) complete(ctx context.Context, res *meshpb.JoinResponse) (*Jo
 	}
 	if err := a.opts.Seed(ctx, j.Network, j.Documents, j.Peers); err != nil {
 		return nil, fmt.Errorf("keep documents: %w", err)
+	}
+	m := j.Member
+	err = a.opts.Record.record(j.Network, a.node, trust.AuditEntry{
+		TimeMs: a.opts.Now().UnixMilli(), Actor: m.Name, Action: "join", Subject: auditText(j.NetworkName),
+		Detail: fmt.Sprintf("role %s, key %s, invitation %s, admitted by signer %s", m.Role, m.Key, m.Invite, m.Signer),
+	})
+	if err != nil {
+		return nil, err
 	}
 	err = a.opts.Home.Enrol(trust.Enrolment{Network: j.Network, Node: a.node, Signer: a.signer, Certificate: certificate})
 	if err != nil {

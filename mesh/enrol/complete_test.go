@@ -163,6 +163,35 @@ func TestFailedSeedLeavesNoIsland(t *testing.T) {
 	}
 }
 
+// TestJoinIsWrittenDownFirst holds that there is no member without an entry for it.
+func TestJoinIsWrittenDownFirst(t *testing.T) {
+	w := newWorld(t)
+	token := w.invite(InviteOptions{})
+	dir := t.TempDir()
+	var entry trust.AuditEntry
+	attempt := func(fail error) (*Applicant, error) {
+		a := w.applicant(dir, token, "guest")
+		a.opts.Record = func(network trust.NetworkID, node trust.PrivateKey, e trust.AuditEntry) error {
+			if a.opts.Home.Enrolled() || network != token.Network || node.Public() != a.node.Public() {
+				t.Errorf("asked to record in %s by %s, enrolled %v", network.Short(), node.Public(), a.opts.Home.Enrolled())
+			}
+			entry = e
+			return fail
+		}
+		_, err := a.Complete(t.Context(), w.redeem(w.first(), token.Guest().Public(), a.Request()))
+		return a, err
+	}
+	if a, err := attempt(errors.New("disk full")); err == nil || a.opts.Home.Enrolled() {
+		t.Errorf("without an entry: %v, enrolled %v", err, a.opts.Home.Enrolled())
+	}
+	if a, err := attempt(nil); err != nil || !a.opts.Home.Enrolled() {
+		t.Errorf("with an entry: %v, enrolled %v", err, a.opts.Home.Enrolled())
+	}
+	if entry.Actor != "guest" || entry.Action != "join" || entry.TimeMs == 0 || !strings.Contains(entry.Detail, token.Guest().Public().String()) {
+		t.Errorf("recorded %+v", entry)
+	}
+}
+
 // TestAnswerFitsItsBounds holds that the answer of a large network stays under
 // the join protocol's limit and is enough to begin with.
 func TestAnswerFitsItsBounds(t *testing.T) {

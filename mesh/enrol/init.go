@@ -24,6 +24,8 @@ type InitOptions struct {
 	// Seed keeps the documents where the island will find them when it starts. It
 	// is called before Home.Enrol, so that there never is an island without them.
 	Seed func(ctx context.Context, network trust.NetworkID, docs []*replicapb.Document) error
+	// Record keeps an entry in the island's audit log; nil keeps none.
+	Record Recorder
 	// Now is time.Now where nil.
 	Now func() time.Time
 }
@@ -96,6 +98,13 @@ func found(ctx context.Context, o InitOptions, keys founders) (*Founding, error)
 		if err := o.Seed(ctx, f.Network, f.Documents); err != nil {
 			return nil, fmt.Errorf("keep first documents: %w", err)
 		}
+	}
+	err = o.Record.record(f.Network, keys.node, trust.AuditEntry{
+		TimeMs: now.UnixMilli(), Actor: o.Island, Action: "init", Subject: auditText(o.Network),
+		Detail: fmt.Sprintf("root key %s, signer key %s, key %s", f.Root, f.Signer, f.Node),
+	})
+	if err != nil {
+		return nil, err
 	}
 	err = o.Home.Enrol(trust.Enrolment{
 		Network: f.Network, Node: keys.node, Signer: &keys.signer, Root: &keys.root, Certificate: certificate,

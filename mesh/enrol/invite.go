@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -113,21 +114,60 @@ func nameHolder(s *trust.State, name string, self trust.Key) (*trust.Member, boo
 	return nil, false
 }
 
-// RevokeInvite withdraws an invitation by its guest key. Who came by it stays.
-func (a *Authority) RevokeInvite(ctx context.Context, guest trust.Key) error {
+// OpenInvites lists the invitations by which somebody can still come in.
+func (a *Authority) OpenInvites() []*trust.Invite {
+	return slices.DeleteFunc(a.opts.Trust().Invites(), func(i *trust.Invite) bool { return i.Check(a.now()) != nil })
+}
+
+// minEnding is how much of the end of an ID names an invitation.
+const minEnding = 6
+
+// findInvite takes an invitation's ID, the name that it gives, or the end of its ID.
+func (a *Authority) findInvite(which string) (*trust.Invite, error) {
+	if k, err := trust.ParseKey(which); err == nil {
+		if i, ok := a.opts.Trust().Invite(k); ok {
+			return i, nil
+		}
+	}
+	var found []*trust.Invite
+	for _, i := range a.OpenInvites() {
+		if i.Name == which || len(which) >= minEnding && strings.HasSuffix(i.Key.String(), which) {
+			found = append(found, i)
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return nil, errors.New("no open invitation has that ID or gives that name; atoll invite --list shows all")
+	}
+	return nil, fmt.Errorf("%d open invitations are meant by it: %s and %s; give the ID of one", len(found), found[0].Key, found[1].Key)
+}
+
+// WithdrawInvite ends an invitation, found by its ID, the end of that, or the
+// name that it gives. Who came by it stays.
+func (a *Authority) WithdrawInvite(ctx context.Context, which string) (*trust.Invite, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	inv, err := a.withdraw(ctx, which)
+	if err != nil {
+		return nil, fmt.Errorf("withdraw invitation %.80s: %w", which, err)
+	}
+	return inv, nil
+}
+
+func (a *Authority) withdraw(ctx context.Context, which string) (*trust.Invite, error) {
 	signer, err := a.signer()
 	if err != nil {
-		return fmt.Errorf("withdraw invitation: %w", err)
+		return nil, err
 	}
-	inv, ok := a.opts.Trust().Invite(guest)
-	if !ok {
-		return fmt.Errorf("withdraw invitation %s: there is none; list them with atoll invite --list", guest)
+	inv, err := a.findInvite(which)
+	if err != nil {
+		return nil, err
 	}
-	return a.apply(ctx, change{
-		actor: a.self(ctx), action: "invite-withdraw", subject: guest.String(),
+	return inv, a.apply(ctx, change{
+		actor: a.self(ctx), action: "invite-withdraw", subject: inv.Key.String(),
 		detail: fmt.Sprintf("used %d of %d times", len(inv.UsedBy), inv.Uses),
-		docs:   []*replicapb.Document{a.tombstone(signer, trust.InviteDocument(guest))},
+		docs:   []*replicapb.Document{a.tombstone(signer, trust.InviteDocument(inv.Key))},
 	})
 }

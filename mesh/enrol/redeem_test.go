@@ -140,7 +140,7 @@ func TestRefusals(t *testing.T) {
 			w.pass(2 * time.Minute)
 		}, want: "expired at"},
 		{name: "withdrawn", change: func(t *testing.T, _ *Applicant, token trust.Token) {
-			if err := w.first().authority.RevokeInvite(t.Context(), token.Guest().Public()); err != nil {
+			if _, err := w.first().authority.WithdrawInvite(t.Context(), token.Guest().Public().String()); err != nil {
 				t.Fatal(err)
 			}
 		}, want: "withdrawn"},

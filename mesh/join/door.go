@@ -96,8 +96,15 @@ func (d *Door) serve(ctx context.Context, c transport.CapableConn) {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
 	defer c.Close()
-	// AcceptStream takes no context.
-	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
+	// AcceptStream takes no context. Who has waited in vain for its turn is told to
+	// come again.
+	defer context.AfterFunc(ctx, func() {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			_ = c.CloseWithError(network.ConnRateLimited)
+			return
+		}
+		_ = c.Close()
+	})()
 	outcome, err := d.converse(ctx, c)
 	d.served(outcome)
 	level := slog.LevelDebug

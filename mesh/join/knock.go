@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net"
+	"os"
 	"strings"
 	"time"
 
@@ -140,21 +140,24 @@ func (k *knock) run(ctx context.Context, dialled <-chan attempt) (*meshpb.JoinRe
 			return resp, nil
 		}
 	}
-	return nil, k.outcome(nil)
+	return nil, k.outcome(ctx.Err())
 }
+
+// quicQueueFull is what libp2p's QUIC listener closes a connection with while 16
+// others wait to be accepted.
+const quicQueueFull network.ConnErrorCode = 1
 
 // crowded reports whether the other side closed the connection for want of room.
 func crowded(err error) bool {
 	var closed *network.ConnError
 	return errors.As(err, &closed) && closed.Remote &&
-		(closed.ErrorCode == network.ConnRateLimited || closed.ErrorCode == network.ConnResourceLimitExceeded)
+		(closed.ErrorCode == network.ConnRateLimited || closed.ErrorCode == network.ConnResourceLimitExceeded || closed.ErrorCode == quicQueueFull)
 }
 
 // overdue reports whether no answer came in time: admission goes one by one, and
 // asking again with the same key is the same as having waited.
 func overdue(err error) bool {
-	var timeout net.Error
-	return errors.As(err, &timeout) && timeout.Timeout()
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // ask sends the request and its protocol's name in one flight.
@@ -175,7 +178,12 @@ func (k *knock) ask(ctx context.Context, a attempt) (*meshpb.JoinResponse, error
 	}
 	var resp meshpb.JoinResponse
 	if err := frame.Read(rw, MaxResponse, &resp); err != nil {
-		return nil, errors.Join(err, ctx.Err()) // at the deadline this side closes
+		// Who does not know the guest hangs up at once; later it is for want of time,
+		// whichever side noticed first and whatever a reset connection lets through.
+		if time.Until(deadline) < Timeout/2 {
+			err = errors.Join(err, context.DeadlineExceeded)
+		}
+		return nil, err
 	}
 	_ = s.Close()
 	return &resp, nil
@@ -186,15 +194,25 @@ func (k *knock) outcome(cause error) error {
 	switch {
 	case k.refusal != nil:
 		return k.refusal
+	case errors.Is(cause, context.Canceled):
+		return &caused{fmt.Errorf("knock: %w before it was stopped; the same token may be used again", ErrNobody), cause}
 	case len(k.hungUp) > 0:
 		return fmt.Errorf("knock: %w: the islands below closed the connection; the token may be of another network, its invitation withdrawn, or so new that they have not heard of it yet; nobody answered at the other addresses\n%s",
 			ErrUnknown, strings.Join(append(k.hungUp, k.failed...), "\n"))
 	default:
 		err := fmt.Errorf("knock: %w at any address in the token; check that one of these islands runs and that its port is open for UDP or TCP\n%s",
 			ErrNobody, strings.Join(k.failed, "\n"))
-		return errors.Join(err, cause)
+		return &caused{err, cause}
 	}
 }
+
+// caused is an error with a cause that tells people nothing.
+type caused struct {
+	error
+	cause error
+}
+
+func (c *caused) Unwrap() []error { return []error{c.error, c.cause} }
 
 // drain closes connections that came too late to be asked.
 func (k *knock) drain(cancel context.CancelFunc, dialled <-chan attempt) {

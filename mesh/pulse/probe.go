@@ -16,13 +16,28 @@ import (
 // Probe measures one round trip over this very connection: by a ping of Yamux
 // where it runs over one (12 bytes each way before encryption), else by libp2p's
 // ping protocol. Both are answered by every implementation, whatever the standing.
-func Probe(ctx context.Context, c network.Conn) (time.Duration, error) {
+func Probe(ctx context.Context, c network.Conn) (rtt time.Duration, err error) {
 	var session *yamux.Session
 	if as, ok := c.(interface{ As(any) bool }); ok && as.As(&session) {
-		return yamuxPing(ctx, session)
+		rtt, err = yamuxPing(ctx, session)
+	} else {
+		rtt, err = streamPing(ctx, c)
 	}
-	return streamPing(ctx, c)
+	if err != nil && c.IsClosed() {
+		err = &closedError{err}
+	}
+	return rtt, err
 }
+
+// closedError speaks for what the layers below say of a connection that ends
+// under a ping, each in its own way.
+type closedError struct{ cause error }
+
+func (*closedError) Error() string {
+	return "ping: the connection was closed before the answer came; the next one is sent over another"
+}
+
+func (e *closedError) Unwrap() error { return e.cause }
 
 func yamuxPing(ctx context.Context, s *yamux.Session) (time.Duration, error) {
 	type result struct {

@@ -27,7 +27,9 @@ func listenKernel(ctx context.Context, news chan struct{}) {
 		return
 	}
 	// What changed is read from the machine itself; the message only wakes us.
-	buf := make([]byte, 64<<10)
+	// The kernel drops what does not fit. A large buffer would be on the stack, which
+	// also raises the size that the runtime begins all stacks with: their average.
+	buf := make([]byte, unix.NLMSG_HDRLEN)
 	for {
 		if _, err := f.Read(buf); err != nil && ctx.Err() != nil {
 			return

@@ -79,7 +79,7 @@ func Default() Limits {
 		StreamsPerConnection: 256,
 		ConnectionsPerPeer:   12,
 		Handshake:            sec(10),
-		Idle:                 sec(30), // links are made anew in a round trip, and cost 100 KiB at each end
+		Idle:                 sec(10), // links are made anew in a round trip, and cost 100 KiB at each end
 		Drain:                sec(5),
 		StallAfter:           sec(2),
 		Breaker:              BreakerLimits{Failures: 5, Pause: sec(5), MaxPause: sec(60)},
