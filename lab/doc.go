@@ -63,6 +63,12 @@
 //     libp2p host belongs in a process of its own, which may be the test binary
 //     again: Node.Command(ctx, os.Args[0], "-test.run=^TestChild$").
 //   - There is no name resolution: dial IP addresses.
+//   - Time is the machine's. Node.StartWithClock gives one process a wall clock that
+//     is off, and that can be made to jump; timers keep the true time, as they do
+//     where somebody sets a clock.
+//   - The kernel keeps 1,024 IPv6 neighbours in all namespaces together, and lets
+//     packets vanish beyond them: 60 hosts on a LAN that talk to each other are too
+//     many. Node.MoreAddr6 has fewer hosts stand for as many addresses.
 //   - The congestion control of TCP is the machine's default and cannot be set per
 //     namespace: state it with each throughput figure.
 package lab

@@ -64,6 +64,30 @@ func (n *Node) Addr() netip.Addr { return n.addr }
 // Addr6 returns the IPv6 address, the zero Addr without one.
 func (n *Node) Addr6() netip.Addr { return n.addr6 }
 
+// MoreAddr6 gives a host behind a NAT box with IPv6 further addresses of its LAN's
+// /64, and returns them. Many islands may so be neighbours on one host: the kernel
+// keeps a thousand IPv6 neighbours, of all hosts of all labs together.
+func (n *Node) MoreAddr6(count int) []netip.Addr {
+	n.lab.t.Helper()
+	if n.box == nil || !n.addr6.IsValid() {
+		n.lab.t.Fatalf("give %s more IPv6 addresses: it is not behind a NAT box with IPv6", n.name)
+		return nil
+	}
+	var lines []string
+	var out []netip.Addr
+	for i := range count {
+		// Far from what the box gives to its hosts.
+		b := n.addr6.As16()
+		b[12], b[13] = byte((i+1)>>8), byte(i+1)
+		out = append(out, netip.AddrFrom16(b))
+		lines = append(lines, fmt.Sprintf("addr add %v/64 dev eth0 nodad", out[i]))
+	}
+	if err := n.space.batch(lines...); err != nil {
+		n.lab.t.Fatalf("give %s more IPv6 addresses: %v", n.name, err)
+	}
+	return out
+}
+
 // SeenFrom returns the IPv4 address that the WAN sees: behind a NAT box the box's.
 // It is the zero Addr on a LAN without an uplink.
 func (n *Node) SeenFrom() netip.Addr {

@@ -22,6 +22,7 @@ const (
 // TestHostile attacks an island from hosts that are no members of its network.
 // None is let in, and the members go on talking.
 func TestHostile(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t)
 	link := lab.LinkOptions{Delay: 5 * time.Millisecond}
 	target, b, victim := newSite(t, l.Public("target", link), "eu"), newSite(t, l.Public("b", link), "us"), newSite(t, l.Public("victim", link), "us")

@@ -37,8 +37,8 @@ import (
 // host of the lab, is to carry out.
 const intruderVariable = "ATOLL_INTRUDER"
 
-// attack is what an intruder does: it is plain libp2p and raw sockets, and holds
-// none of the project's code.
+// attack is what an intruder does. One from outside is plain libp2p and raw sockets,
+// and holds none of the project's code.
 type attack struct {
 	// Seed of the key to come with; none makes a key up.
 	Seed []byte
@@ -48,7 +48,16 @@ type attack struct {
 	// Garbage is how many connections, and as many datagrams, of nonsense to
 	// send; Flood how many connections to open.
 	Garbage, Flood int
-	Report         string // file
+	// Forge spreads forged documents, as the member whose data directory is Data.
+	Forge bool
+	Data  string
+	// Chatter is how long to flood with gossip, as the member of Seed and Certificate.
+	Chatter     time.Duration
+	Certificate []byte
+	// Call is whom to call, and Serve has calls answered, as the member of Data.
+	Call   string
+	Serve  bool
+	Report string // file
 }
 
 // loot is what an intruder got.
@@ -60,7 +69,14 @@ type loot struct {
 	Open int
 	// Flooded counts connections that were opened, handshakes included where there
 	// were any; Hung those that nobody closed within half a minute.
-	Flooded, Hung int
+	// Of gossip, Flooded counts messages, Bytes what they took, Resets streams that
+	// the target ended, and Refused streams that it did not open.
+	Flooded, Hung, Resets, Refused int
+	Bytes                          int64
+	// Offered counts forged documents that were offered by comparison too; Outcomes
+	// say what was answered to each.
+	Offered  int
+	Outcomes []string
 }
 
 // intrude carries out an attack from a host.
@@ -101,7 +117,7 @@ func intrude(t *testing.T, from *lab.Node, target *site, a attack) loot {
 func TestIntruder(t *testing.T) {
 	text := os.Getenv(intruderVariable)
 	if text == "" {
-		t.Skip("skipped: this is the other side of TestHostile, which starts it in a process of its own")
+		t.Skip("skipped: this is the other side of TestHostile, TestHostileMember and TestOpenCallAcrossBlackHole, which start it in a process of its own")
 	}
 	var a attack
 	if err := json.Unmarshal([]byte(text), &a); err != nil {
@@ -109,6 +125,14 @@ func TestIntruder(t *testing.T) {
 	}
 	var got loot
 	switch {
+	case a.Serve:
+		a.serveCalls(t)
+	case a.Call != "":
+		a.openCalls(t)
+	case a.Forge:
+		a.forge(t, &got)
+	case a.Chatter > 0:
+		a.chatter(t, &got)
 	case a.Garbage > 0:
 		a.garbage(t, &got)
 	case a.Flood > 0:

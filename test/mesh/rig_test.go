@@ -22,7 +22,7 @@ var binary string
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
 
 func runTests(m *testing.M) int {
-	if os.Getenv(intruderVariable) != "" {
+	if os.Getenv(intruderVariable) != "" || os.Getenv(colonyVariable) != "" {
 		return m.Run() // this is a process that a test started
 	}
 	if binary = os.Getenv("ATOLL_BINARY"); binary != "" {
@@ -59,6 +59,8 @@ type site struct {
 	cmd    *exec.Cmd
 	log    *logBuffer
 	done   chan struct{}
+	off    *time.Duration // of its clock, nil for the machine's own
+	clock  *lab.Clock
 }
 
 // spare keeps what these tests do not look at from costing CPU.
@@ -73,17 +75,10 @@ mesh:
 func newSite(t *testing.T, node *lab.Node, region string, more ...string) *site {
 	t.Helper()
 	s := &site{t: t, name: node.Name(), region: region, node: node, dir: t.TempDir(), log: &logBuffer{}}
-	extra := ""
 	if !strings.Contains(strings.Join(more, "\n"), "mdns:") {
 		more = append(more, "mdns: false")
 	}
-	for _, line := range more {
-		extra += "  " + line + "\n"
-	}
-	text := fmt.Sprintf(spare, s.name, region, extra)
-	if err := os.WriteFile(filepath.Join(s.dir, "atoll.yaml"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	s.configure(more...)
 	t.Cleanup(func() {
 		s.kill()
 		if t.Failed() {
@@ -91,6 +86,15 @@ func newSite(t *testing.T, node *lab.Node, region string, more ...string) *site 
 		}
 	})
 	return s
+}
+
+// configure writes the configuration.
+func (s *site) configure(mesh ...string) {
+	s.t.Helper()
+	text := fmt.Sprintf(spare, s.name, s.region, "  "+strings.Join(mesh, "\n  ")+"\n")
+	if err := os.WriteFile(filepath.Join(s.dir, "atoll.yaml"), []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // with adds sections to the configuration.
@@ -112,10 +116,20 @@ func (s *site) data() string { return filepath.Join(s.dir, "data") }
 // start runs the island and returns at once.
 func (s *site) start() {
 	s.t.Helper()
-	s.cmd = s.node.Command(context.Background(), binary, append([]string{"run", "-c", "atoll.yaml"}, s.flags...)...)
+	args := append([]string{"run", "-c", "atoll.yaml"}, s.flags...)
+	run := func() error { return s.cmd.Start() }
+	if s.off == nil {
+		s.cmd = s.node.Command(context.Background(), binary, args...)
+	} else {
+		s.cmd = exec.Command(binary, args...)
+		run = func() (err error) {
+			s.clock, err = s.node.StartWithClock(s.cmd, *s.off)
+			return err
+		}
+	}
 	s.cmd.Dir = s.dir
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
-	if err := s.cmd.Start(); err != nil {
+	if err := run(); err != nil {
 		s.t.Fatal(err)
 	}
 	s.done = make(chan struct{})
@@ -164,6 +178,10 @@ func (s *site) kill() {
 	}
 	_ = s.cmd.Process.Kill() // it may be gone already
 	<-s.done
+	if s.clock != nil {
+		_ = s.clock.Close()
+		s.clock = nil
+	}
 }
 
 // stop asks the process to end and waits; it must end with code 0.
