@@ -7,7 +7,7 @@
 // time of one round still varies with what else the machine does; the table gives
 // the median of the rounds and their spread, and ratios are the thing to compare.
 //
-//	go run . [-run receive|scrape] [-rounds 3] [-series 100800] [-scrapes 20]
+//	go run . [-run receive|scrape|aggregate] [-rounds 3] [-series 100800] [-scrapes 20]
 package main
 
 import (
@@ -42,8 +42,15 @@ func main() {
 		}
 		return
 	}
+	if text := os.Getenv(jobVariable); text != "" {
+		if err := runJob(text); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	var o options
-	pattern := flag.String("run", ".", "regular expression of the benchmarks to run: receive, scrape")
+	pattern := flag.String("run", ".", "regular expression of the benchmarks to run: receive, scrape, aggregate")
 	flag.IntVar(&o.rounds, "rounds", 3, "interleaved rounds")
 	flag.IntVar(&o.series, "series", 100_800, "series")
 	flag.IntVar(&o.scrapes, "scrapes", 20, "samples per series that are measured")
@@ -64,7 +71,7 @@ func run(ctx context.Context, pattern string, o options) error {
 	}
 	fmt.Printf("%s, %s/%s, %d CPUs, %d rounds, %d series, %d samples each\n\n",
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), o.rounds, o.series, o.scrapes)
-	for _, b := range []benchmark{{"receive", runReceive}, {"scrape", runScrape}} {
+	for _, b := range []benchmark{{"receive", runReceive}, {"scrape", runScrape}, {"aggregate", runAggregate}} {
 		if !wanted.MatchString(b.name) {
 			continue
 		}

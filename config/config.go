@@ -9,6 +9,8 @@ import (
 	"github.com/prometheus/common/model"
 	promconfig "github.com/prometheus/prometheus/config"
 
+	"github.com/atoll-mesh/atoll/aggregate"
+	"github.com/atoll-mesh/atoll/aggregate/rule"
 	"github.com/atoll-mesh/atoll/alert"
 	"github.com/atoll-mesh/atoll/budget"
 	"github.com/atoll-mesh/atoll/collect"
@@ -35,6 +37,8 @@ type Config struct {
 	Alert   alert.Config
 	Budget  budget.Config
 
+	Aggregate aggregate.Config
+
 	Mesh       mesh.Config
 	Membership enrol.Config
 	Replica    replica.Config
@@ -45,6 +49,8 @@ type Config struct {
 	Prometheus *promconfig.Config
 	// Alertmanager is nil where the file gives none.
 	Alertmanager *amconfig.Config
+	// AggregateRules are what aggregate.rules holds or names; nil without.
+	AggregateRules *rule.Set
 	// Path is the file this was loaded from, "" for Default.
 	Path string
 	// Warnings are what is worth telling the operator at start.
@@ -105,6 +111,8 @@ func defaults() *Config {
 		Send:    send.Default(),
 		Alert:   alert.Default(),
 		Budget:  budget.Default(),
+
+		Aggregate: aggregate.Default(),
 
 		Mesh:       mesh.Default(),
 		Membership: enrol.Default(),

@@ -192,6 +192,7 @@ type top struct {
 	Send       any `yaml:"send"`
 	Alert      any `yaml:"alert"`
 	Budget     any `yaml:"budget"`
+	Aggregate  any `yaml:"aggregate"`
 	Mesh       any `yaml:"mesh"`
 	Membership any `yaml:"membership"`
 	Replica    any `yaml:"replica"`
@@ -216,6 +217,7 @@ func (c *Config) sections() []section {
 		{"send", &c.Send, func() error { return c.Send.Validate() }},
 		{"alert", &c.Alert, func() error { return c.Alert.Validate() }},
 		{"budget", &c.Budget, func() error { return c.Budget.Validate() }},
+		{"aggregate", &c.Aggregate, func() error { return c.Aggregate.Validate() }},
 		{"mesh", &c.Mesh, func() error { return c.Mesh.Validate() }},
 		{"membership", &c.Membership, func() error { return c.Membership.Validate() }},
 		{"replica", &c.Replica, func() error { return c.Replica.Validate() }},
@@ -248,6 +250,8 @@ func (l *loader) atoll(path string) *Config {
 	}
 	_, alertNode := decode.Get(r.Node, "alert")
 	_, am := decode.Get(alertNode, "alertmanager")
+	_, aggregateNode := decode.Get(r.Node, "aggregate")
+	_, aggregateRules := decode.Get(aggregateNode, "rules")
 	for _, s := range c.sections() {
 		_, n := decode.Get(r.Node, s.name)
 		l.section(src, r.Node, n, s)
@@ -258,6 +262,9 @@ func (l *loader) atoll(path string) *Config {
 	l.prometheusPart(src, prom, r.Node, c)
 	if !decode.IsNull(am) {
 		l.alertmanagerPart(src, am, c)
+	}
+	if !decode.IsNull(aggregateRules) {
+		l.aggregatePart(src, aggregateRules, c)
 	}
 	l.webConfig(src, r.Node, c)
 	if len(l.errs.Fatal()) == 0 {
@@ -372,6 +379,9 @@ func (l *loader) resolve(src source, root *yaml.Node, c *Config) {
 	}
 	if decode.IsNull(&c.Alert.Alertmanager) {
 		c.Alert.Alertmanager = yaml.Node{}
+	}
+	if decode.IsNull(&c.Aggregate.Rules) {
+		c.Aggregate.Rules = yaml.Node{}
 	}
 	if written(root, "island.data_dir") {
 		c.Island.DataDir = src.join(c.Island.DataDir)

@@ -15,6 +15,9 @@ import (
 	"github.com/prometheus/prometheus/storage"
 	v1 "github.com/prometheus/prometheus/web/api/v1"
 
+	"github.com/atoll-mesh/atoll/aggregate"
+	"github.com/atoll-mesh/atoll/aggregate/dimension"
+	"github.com/atoll-mesh/atoll/aggregate/router"
 	"github.com/atoll-mesh/atoll/alert"
 	"github.com/atoll-mesh/atoll/budget"
 	"github.com/atoll-mesh/atoll/collect"
@@ -35,6 +38,11 @@ type rooms struct {
 	query   *query.Query
 	alert   *alert.Alert
 	collect *collect.Collector
+
+	aggregate *aggregate.Aggregator
+	dimension *dimension.Generator
+	router    *router.Router // nil if what is received is stored
+
 	portal  *portal.Portal
 	control net.Listener
 
@@ -76,6 +84,11 @@ func (i *Island) start(ctx context.Context) error {
 	if err := i.waitFor(ctx, r.alert.Started()); err != nil {
 		return err
 	}
+	i.steps.start("aggregate", r.aggregate.Run)
+	i.steps.start("dimension", r.dimension.Run)
+	if r.router != nil {
+		i.steps.start("router", r.runRouter)
+	}
 	i.steps.start("collect", r.collect.Run)
 	i.steps.start("watch", i.watchFiles)
 	r.budget.Trim()
@@ -108,6 +121,11 @@ func (i *Island) build(r *rooms) (err error) {
 	if r.control, err = control.Listen(cfg.Island.DataDir); err != nil {
 		return err
 	}
+	// Not earlier: from here on the data directory is this process' own.
+	if err = i.finishLeaving(); err != nil {
+		return err
+	}
+	cfg = i.Config()
 	r.store, err = store.New(store.Options{
 		Config: cfg.Store, Logger: i.room("store"), Registerer: i.registry, Health: i.health,
 	})
@@ -122,8 +140,12 @@ func (i *Island) build(r *rooms) (err error) {
 		return err
 	}
 	door := r.budget.Limit(r.store)
+	if err = i.buildAggregate(r, cfg, door); err != nil {
+		return err
+	}
+	folded := r.aggregate.Appendable(door)
 	r.collect, err = collect.New(collect.Options{
-		Config: cfg.Collect, Prometheus: cfg.Prometheus, Appendable: door,
+		Config: cfg.Collect, Prometheus: cfg.Prometheus, Appendable: folded,
 		Logger: i.room("collect"), Registerer: i.registry, Gatherer: i.gatherer, Health: i.health,
 		InstanceName: cfg.Island.Name, SamplesPerTarget: cfg.Budget.SamplesPerTarget,
 	})
@@ -133,10 +155,17 @@ func (i *Island) build(r *rooms) (err error) {
 	if err = i.buildSend(r, cfg); err != nil {
 		return err
 	}
-	if err = i.buildQuery(r, cfg, door); err != nil {
+	received, err := i.received(r, cfg, folded)
+	if err != nil {
+		return err
+	}
+	if err = i.buildQuery(r, cfg, received); err != nil {
 		return err
 	}
 	if err = i.buildAlert(r, cfg, door); err != nil {
+		return err
+	}
+	if err = i.buildDimension(r, cfg, door); err != nil {
 		return err
 	}
 	r.queryRoutes.set(r.query.Handler())
@@ -157,6 +186,8 @@ func (i *Island) newPortal(r *rooms, cfg *config.Config) (*portal.Portal, error)
 		"/api/v1/":      &r.queryRoutes,
 		"GET /federate": &r.queryRoutes,
 		"/api/v2/":      &r.alertRoutes,
+
+		"GET " + aggregate.TopPath: http.HandlerFunc(i.topRoute),
 	})
 	return portal.New(portal.Options{
 		Config: cfg.HTTP, Logger: i.room("portal"), Registerer: i.registry, Gatherer: i.gatherer,
@@ -238,6 +269,11 @@ func (i *Island) preparable() []room {
 		{"alert", func(c *config.Config) (func(), func(), error) {
 			return r.alert.Prepare(c.Alert, c.Prometheus, c.Alertmanager)
 		}},
+		{"aggregate", func(c *config.Config) (func(), func(), error) {
+			return r.aggregate.Prepare(c.Aggregate, c.AggregateRules)
+		}},
+		{"router", r.prepareRouter},
+		{"dimension", func(c *config.Config) (func(), func(), error) { return r.dimension.Prepare(c.Aggregate.Dimension) }},
 		{"collect", func(c *config.Config) (func(), func(), error) { return r.collect.Prepare(c.Collect, c.Prometheus) }},
 		{"mesh", i.prepareMembership},
 	}

@@ -7,9 +7,10 @@ import (
 	"github.com/prometheus/prometheus/storage"
 )
 
-// epochShift leaves 2^48 series references to each opening; the TSDB counts
-// them up from 1.
-const epochShift = 48
+// epochShift leaves 2^40 series references to each opening; the TSDB counts
+// them up from 1. The 16 bits above the epoch belong to who stands before the
+// store.
+const epochShift = 40
 
 // epochRefs keeps references from before a reopening from being believed. A
 // series whose record was cut off with the damaged end of the log is gone, and

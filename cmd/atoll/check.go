@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/atoll-mesh/atoll/config"
@@ -9,6 +10,8 @@ import (
 type checkCmd struct {
 	Files   []string `arg:"" optional:"" predictor:"file" help:"Files to check. Default: atoll.yaml."`
 	Kind    string   `enum:"auto,atoll,prometheus,rules,alertmanager,web" default:"auto" help:"What the files are: atoll, prometheus, rules, alertmanager, web. Default: told from their keys."`
+	Live    bool     `help:"Also show what the aggregation rules of an atoll.yaml take and make of the series that the running island has."`
+	URL     string   `short:"u" default:"${url}" env:"ATOLL_URL" help:"The island that --live asks."`
 	Example bool     `help:"Print a configuration with every key, its default and one line about it."`
 }
 
@@ -24,11 +27,12 @@ Examples:
 
   atoll check
   atoll check prometheus.yml rules/*.yml alertmanager.yml
+  atoll check --live atoll.yaml
   atoll check --example > atoll.yaml`
 }
 
 // Run prints what is wrong to standard output, so that it can be piped.
-func (c *checkCmd) Run(std streams) error {
+func (c *checkCmd) Run(ctx context.Context, std streams) error {
 	if c.Example {
 		fmt.Fprint(std.out, config.Reference())
 		return nil
@@ -49,6 +53,11 @@ func (c *checkCmd) Run(std streams) error {
 			continue
 		}
 		fmt.Fprintf(std.out, "%s: ok\n", file)
+		if c.Live {
+			if err := c.explain(ctx, std.out, file); err != nil {
+				return err
+			}
+		}
 	}
 	if failed {
 		return exitError(1)

@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -29,6 +30,7 @@ type cli struct {
 	Check      checkCmd                  `cmd:"" help:"Check configuration, rule and Alertmanager files: every error at once."`
 	Query      queryCmd                  `cmd:"" help:"Ask a running island a PromQL question."`
 	Status     statusCmd                 `cmd:"" help:"Say what runs on an island, what is wrong, and what to do."`
+	Top        topCmd                    `cmd:"" help:"Show what weighs most."`
 	Init       initCmd                   `cmd:"" group:"mesh" help:"Make a network, with this island as its first member."`
 	Invite     inviteCmd                 `cmd:"" group:"mesh" help:"Print a token with which another site joins the network."`
 	Join       joinCmd                   `cmd:"" group:"mesh" help:"Join the network that a token is for, and run the island."`
@@ -108,6 +110,9 @@ func execute(args []string, std streams) (code int) {
 		var silent exitError
 		if errors.As(err, &silent) {
 			return int(silent)
+		}
+		if ctx.Err() != nil && strings.HasSuffix(err.Error(), context.Canceled.Error()) {
+			err = errors.New("stopped before it was done") // by Ctrl-C, as who pressed it knows
 		}
 		fmt.Fprintln(std.err, "atoll:", err)
 		return 1

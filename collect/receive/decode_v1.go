@@ -48,7 +48,7 @@ func (b *batch) decodeSeriesV1(p []byte) error {
 		return err
 	}
 	labels := extent{p: p}
-	for i := 0; i < len(p); {
+	for i := labels.run(); i < len(p); {
 		start := i
 		field, wire, next := tag(p, i)
 		if i = next; i < 0 {
@@ -69,9 +69,7 @@ func (b *batch) decodeSeriesV1(p []byte) error {
 		}
 		switch field {
 		case 1:
-			if err = checkLabel(p[lo:hi]); err == nil {
-				labels.add(b, start, hi)
-			}
+			labels.add(b, start, hi)
 		case 2:
 			err = b.decodeSample(p[lo:hi], false)
 		case 3:
@@ -96,6 +94,22 @@ type extent struct {
 	side     int // 1 + where in batch.side, 0 if one stretch
 }
 
+// run passes over the label fields that a series begins with, each shorter than
+// 128 bytes as nearly all are. What is in them is read only if the series is not
+// known by their bytes.
+func (e *extent) run() (i int) {
+	p := e.p
+	for i+1 < len(p) && p[i] == 1<<3|wireBytes && p[i+1] < 0x80 {
+		next := i + 2 + int(p[i+1])
+		if next > len(p) {
+			break
+		}
+		i = next
+	}
+	e.to = i
+	return i
+}
+
 func (e *extent) add(b *batch, from, to int) {
 	switch {
 	case e.side > 0:
@@ -117,11 +131,6 @@ func (e *extent) bytes(b *batch) []byte {
 		return b.side[e.side-1 : len(b.side) : len(b.side)]
 	}
 	return e.p[e.from:e.to]
-}
-
-func checkLabel(p []byte) error {
-	_, _, err := decodeLabel(p)
-	return err
 }
 
 // decodeLabel reads a prometheus.Label; name and value point into p.

@@ -15,14 +15,18 @@ type badLabels struct {
 	text   func() string
 }
 
+// malformed is an error that refuses the whole request, found after some of it was
+// appended.
+type malformed struct{ error }
+
 // readLabels fills the builder with the labels of s as they are on the wire. It
-// fails on references that lead nowhere.
+// fails on references that lead nowhere, and with malformed on label fields that
+// are none.
 func (w *writer) readLabels(s *series) error {
 	w.builder.Reset()
 	w.labelCount, w.longestName, w.longestValue = 0, 0, 0
 	if !w.v2 {
-		w.readLabelsV1(s.labels)
-		return nil
+		return w.readLabelsV1(s.labels)
 	}
 	refs, symbols := w.b.refs[s.refFrom:s.refTo], w.b.symbols
 	if len(refs)%2 != 0 {
@@ -38,8 +42,7 @@ func (w *writer) readLabels(s *series) error {
 	return nil
 }
 
-// readLabelsV1 reads label fields that decodeSeriesV1 has checked.
-func (w *writer) readLabelsV1(p []byte) {
+func (w *writer) readLabelsV1(p []byte) error {
 	for i := 0; i < len(p); {
 		lo, hi := i+2, i+2
 		if p[i+1] < 0x80 && p[i] < 0x80 { // key and length of one byte each
@@ -48,10 +51,14 @@ func (w *writer) readLabelsV1(p []byte) {
 			_, _, next := tag(p, i)
 			lo, hi = sized(p, next)
 		}
-		name, value, _ := decodeLabel(p[lo:hi])
+		name, value, err := decodeLabel(p[lo:hi])
+		if err != nil {
+			return malformed{err}
+		}
 		w.addLabel(text(name), text(value))
 		i = hi
 	}
+	return nil
 }
 
 // addLabel goes on counting, but not keeping, labels beyond the limit: two bytes

@@ -15,6 +15,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/prometheus/prometheus/storage/remote"
 	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
+
+	"github.com/atoll-mesh/atoll/flow"
 )
 
 const (
@@ -182,7 +184,7 @@ func (h *otlp) translate(r *http.Request, media string, body []byte, o *outcome)
 			no = refuse(http.StatusBadRequest, reasonPanic, "translating the request: its content cannot be translated; nothing of it is stored")
 		}
 	}()
-	inner := r.Clone(context.WithValue(r.Context(), outcomeKey{}, o))
+	inner := r.Clone(context.WithValue(flow.WithSender(r.Context(), senderOf(r)), outcomeKey{}, o))
 	inner.Body = io.NopCloser(bytes.NewReader(body))
 	inner.ContentLength = int64(len(body))
 	inner.Header.Set("Content-Type", media)

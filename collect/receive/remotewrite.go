@@ -3,7 +3,9 @@ package receive
 import (
 	"context"
 	"errors"
+	"hash/fnv"
 	"log/slog"
+	"net"
 	"net/http"
 	"strconv"
 	"sync"
@@ -200,7 +202,7 @@ func (h *remoteWrite) store(r *http.Request, s *scratch, m *protocolMetrics) (st
 	}
 
 	w := &s.writer
-	w.begin(h, b, v2, h.appendable.AppenderV2(flow.Strict(r.Context())))
+	w.begin(h, b, v2, h.appendable.AppenderV2(flow.WithSender(flow.Strict(r.Context()), senderOf(r))))
 	if no := w.write(); no != nil {
 		return stats{}, no
 	}
@@ -212,6 +214,19 @@ func (h *remoteWrite) store(r *http.Request, s *scratch, m *protocolMetrics) (st
 	}
 	w.problems.count(h.metrics, m.protocol)
 	return w.stats, &refusal{status: http.StatusBadRequest, err: errors.New(w.problems.text(w.stats.samples + w.stats.histograms))}
+}
+
+// senderOf tells senders apart by the address they come from, and not by their
+// port, which changes. Behind a proxy all of them look like one: there replicas
+// must carry a replica label.
+func senderOf(r *http.Request) uint64 {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(host)) // it never fails
+	return h.Sum64()
 }
 
 // stats are what 2.0 tells its sender was written.

@@ -3,6 +3,8 @@ package receive
 import (
 	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 	"time"
 
 	"github.com/prometheus/prometheus/model/exemplar"
@@ -10,6 +12,8 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/metadata"
 	"github.com/prometheus/prometheus/storage"
+
+	"github.com/atoll-mesh/atoll/flow"
 )
 
 // maxAhead is how far in the future a timestamp may lie, as in Prometheus.
@@ -23,10 +27,14 @@ type writer struct {
 	app       storage.AppenderV2
 	exemplars storage.ExemplarAppenderV2 // nil if app has none
 	refs      storage.GetRef             // nil if app has none
-	maxTime   int64                      // ms
-	clock     uint32                     // of the cache
-	hits      int
-	misses    int
+	raw       flow.RawAppender           // nil if app has none, or for 2.0
+	// rawSamples are what raw was shown, those of series i from rawFrom[i] on.
+	rawSamples []flow.RawSample
+	rawFrom    []int
+	maxTime    int64  // ms
+	clock      uint32 // of the cache
+	hits       int
+	misses     int
 
 	builder      labels.ScratchBuilder
 	labelCount   int           // of the series, also beyond the limit
@@ -45,6 +53,9 @@ func (w *writer) begin(h *remoteWrite, b *batch, v2 bool, app storage.AppenderV2
 	w.h, w.b, w.v2, w.app = h, b, v2, app
 	w.exemplars, _ = app.(storage.ExemplarAppenderV2)
 	w.refs, _ = app.(storage.GetRef)
+	if !v2 {
+		w.raw, _ = app.(flow.RawAppender)
+	}
 	w.maxTime = h.now().Add(maxAhead).UnixMilli()
 	if h.cache != nil {
 		w.clock = h.cache.clock()
@@ -56,11 +67,12 @@ func (w *writer) begin(h *remoteWrite, b *batch, v2 bool, app storage.AppenderV2
 
 // release drops what must not be held between requests.
 func (w *writer) release() {
-	w.app, w.exemplars, w.refs, w.b = nil, nil, nil, nil
+	w.app, w.exemplars, w.refs, w.raw, w.b = nil, nil, nil, nil, nil
 	w.hits, w.misses = 0, 0
 	w.stats, w.problems = stats{}, problems{}
 	clear(w.symbolCopies)
 	clear(w.exemplarBuf)
+	clear(w.rawSamples)
 	if cap(w.symbolHashes)*8 > keepBytes {
 		w.symbolHashes = nil
 	}
@@ -81,6 +93,12 @@ func (w *writer) write() *refusal {
 		w.h.metrics.cache.hits.Add(float64(w.hits))
 		w.h.metrics.cache.misses.Add(float64(w.misses))
 	}
+	if bad, ok := errors.AsType[malformed](err); ok {
+		if err := w.app.Rollback(); err != nil {
+			return fatal("rolling back a malformed request", err)
+		}
+		return &refusal{status: http.StatusBadRequest, reason: reasonMalformed, err: bad.error}
+	}
 	if err != nil {
 		return fatal("appending the request, which was rolled back", errors.Join(err, w.app.Rollback()))
 	}
@@ -91,8 +109,14 @@ func (w *writer) write() *refusal {
 }
 
 func (w *writer) appendAll() error {
+	if w.raw != nil {
+		w.appendRaw()
+	}
 	for i := range w.b.series {
-		if err := w.appendSeries(&w.b.series[i]); err != nil {
+		if w.tookRaw(i, false) {
+			continue
+		}
+		if err := w.appendSeries(i); err != nil {
 			return err
 		}
 	}
@@ -100,9 +124,13 @@ func (w *writer) appendAll() error {
 }
 
 // appendSeries returns an error if the transaction must be rolled back.
-func (w *writer) appendSeries(s *series) error {
+func (w *writer) appendSeries(i int) error {
+	s := &w.b.series[i]
 	samples := int(s.sampleTo - s.sampleFrom + s.histogramTo - s.histogramFrom)
 	if err := w.readLabels(s); err != nil {
+		if bad, ok := errors.AsType[malformed](err); ok {
+			return bad
+		}
 		w.problems.add(reasonInvalidLabels, samples, err.Error)
 		return nil
 	}
@@ -118,6 +146,9 @@ func (w *writer) appendSeries(s *series) error {
 		var no *badLabels
 		if e, no = w.newEntry(); no != nil {
 			w.problems.add(no.reason, samples, no.text)
+			return nil
+		}
+		if w.raw != nil && w.raw.LearnRaw(s.labels, e.lset) && w.tookRaw(i, true) {
 			return nil
 		}
 	}
@@ -150,6 +181,48 @@ func (w *writer) appendSeries(s *series) error {
 		return w.appendExemplars(s, e.lset, ref)
 	}
 	return nil
+}
+
+// appendRaw shows all samples at once to an appender that may know their series by
+// the bytes of their labels.
+func (w *writer) appendRaw() {
+	w.rawSamples, w.rawFrom = w.rawSamples[:0], w.rawFrom[:0]
+	for i := range w.b.series {
+		s := &w.b.series[i]
+		w.rawFrom = append(w.rawFrom, len(w.rawSamples))
+		if s.histogramFrom != s.histogramTo || s.exemplarFrom != s.exemplarTo || w.tooFarAhead(s) {
+			continue
+		}
+		for _, x := range w.b.samples[s.sampleFrom:s.sampleTo] {
+			w.rawSamples = append(w.rawSamples, flow.RawSample{Labels: s.labels, T: x.t, V: x.v})
+		}
+	}
+	w.rawFrom = append(w.rawFrom, len(w.rawSamples))
+	w.raw.AppendRaw(w.rawSamples)
+}
+
+func (w *writer) tooFarAhead(s *series) bool {
+	return slices.ContainsFunc(w.b.samples[s.sampleFrom:s.sampleTo], func(x sample) bool { return x.t > w.maxTime })
+}
+
+// tookRaw reports whether the samples of the series with this number were taken by
+// the bytes of its labels; again shows them once more.
+func (w *writer) tookRaw(series int, again bool) bool {
+	if w.raw == nil {
+		return false
+	}
+	shown := w.rawSamples[w.rawFrom[series]:w.rawFrom[series+1]]
+	if len(shown) == 0 {
+		return false
+	}
+	if again {
+		w.raw.AppendRaw(shown)
+	}
+	if !shown[0].Taken {
+		return false
+	}
+	w.stats.samples += len(shown)
+	return true
 }
 
 // appendSamples returns the newest reference the storage gave.

@@ -65,14 +65,14 @@ func (m metadataSender) send(ctx context.Context, some []scrape.MetricMetadata) 
 		return fmt.Errorf("compress metadata: %w", err)
 	}
 	for try := 0; ; try++ {
-		_, r, err := m.p.spec.Load().store(ctx, body, try)
-		if err == nil || try+1 == metadataTries || r.status/100 == 4 {
+		_, r, err := m.p.spec.Load().client.Store(ctx, body, try)
+		if err == nil || try+1 == metadataTries || r.Status/100 == 4 {
 			return err
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(max(r.retryAfter, time.Second)):
+		case <-time.After(max(r.RetryAfter, time.Second)):
 		}
 	}
 }

@@ -213,7 +213,7 @@ func (s *Sender) apply(ctx context.Context) (retry <-chan time.Time) {
 		if now != nil && old.hash == now.hash {
 			// Only what is behind the entry can have changed: secrets, files.
 			if r.pump.spec.Store(now); old != now {
-				old.idle()
+				old.client.CloseIdleConnections()
 			}
 			continue
 		}
@@ -325,7 +325,7 @@ func (s *Sender) end(all []*running) {
 	}
 	for _, r := range all {
 		<-r.done
-		r.pump.spec.Load().idle()
+		r.pump.spec.Load().client.CloseIdleConnections()
 		s.m.forget(r.pump.name)
 	}
 }

@@ -98,7 +98,7 @@ func (p *pump) work(ctx context.Context, quit <-chan struct{}, i int, queue <-ch
 
 // deliver sends items until the remote takes or refuses them. It returns false if
 // it was stopped before.
-func (p *pump) deliver(ctx context.Context, quit <-chan struct{}, enc *encoder, items []item, fill bool) bool {
+func (p *pump) deliver(ctx context.Context, quit <-chan struct{}, enc encoder, items []item, fill bool) bool {
 	queue := p.spec.Load().config.QueueConfig
 	backoff := time.Duration(queue.MinBackoff)
 	var body []byte
@@ -140,24 +140,24 @@ func (p *pump) deliver(ctx context.Context, quit <-chan struct{}, enc *encoder, 
 func (p *pump) attempt(ctx context.Context, body []byte, items []item, attempt int, fill bool) (wait time.Duration, again bool) {
 	s := p.spec.Load()
 	begin := time.Now()
-	stats, r, err := s.store(ctx, body, attempt)
+	stats, r, err := s.client.Store(ctx, body, attempt)
 	p.m.seconds.WithLabelValues(p.name).Observe(time.Since(begin).Seconds())
 	written := stats.AllSamples()
 	switch {
 	case err == nil && s.v2() && written < len(items):
 		// Remote write 2.0 demands the counts; without them the receiver most
 		// likely took the body for something else.
-		p.outlook.refuse(fmt.Errorf("the receiver answered %d and says it wrote %d of %d samples", r.status, written, len(items)))
+		p.outlook.refuse(fmt.Errorf("the receiver answered %d and says it wrote %d of %d samples", r.Status, written, len(items)))
 		p.drop(dropNotWritten, len(items)-written)
 	case err == nil:
 		p.outlook.good()
 		written = len(items)
-	case r.status == 0 || r.status/100 == 5 || r.status == 429:
+	case r.Again():
 		if ctx.Err() == nil {
 			p.outlook.bad(err)
 			p.log.Debug("request failed, trying again", "attempt", attempt, "err", err)
 		}
-		return r.retryAfter, true
+		return r.RetryAfter, true
 	default:
 		written = min(written, len(items))
 		p.outlook.refuse(err)

@@ -1,0 +1,156 @@
+package engine
+
+import (
+	"github.com/atoll-mesh/atoll/aggregate/partial"
+)
+
+// merged is a window of all shards.
+type merged struct {
+	cols []*columns
+	// rates are by shard, as a record's share of the rate is a quotient.
+	rates [][]*rateChunk
+}
+
+func (m *merged) add(rs *ruleState, w *window, shard int) {
+	for n, c := range w.cols {
+		if c == nil {
+			continue
+		}
+		for n >= len(m.cols) {
+			m.cols = append(m.cols, nil)
+		}
+		if m.cols[n] == nil {
+			m.cols[n] = rs.newColumns()
+		}
+		m.cols[n].merge(rs, c)
+	}
+	for shard >= len(m.rates) {
+		m.rates = append(m.rates, nil)
+	}
+	m.rates[shard] = mergeRates(m.rates[shard], w.rates)
+}
+
+// merge adds what b holds; b stays as it is.
+func (c *columns) merge(rs *ruleState, b *columns) {
+	b.each(func(i int) {
+		if c.inc != nil {
+			c.inc[i].AddSum(b.inc[i])
+		}
+		if c.prom != nil {
+			c.prom[i].AddSum(b.prom[i])
+		}
+		if c.series != nil {
+			c.series[i] += b.series[i]
+		}
+		if b.obs != nil {
+			c.observations()[i].Merge(rs.needs, &b.obs[i])
+		}
+	})
+	for i := range c.used {
+		c.used[i] |= b.used[i]
+	}
+}
+
+func mergeRates(to, from []*rateChunk) []*rateChunk {
+	for len(to) < len(from) {
+		to = append(to, nil)
+	}
+	for n, c := range from {
+		if c == nil {
+			continue
+		}
+		if to[n] == nil {
+			to[n] = new(rateChunk)
+		}
+		for i := range c {
+			if from := &c[i]; from.used {
+				cell := &to[n][i]
+				cell.inc += from.inc
+				cell.covered += from.covered
+				cell.ord, cell.used = from.ord, true
+			}
+		}
+	}
+	return to
+}
+
+// rateSum is the rate of a group: of per-second rates of its series.
+type rateSum struct {
+	sum    float64
+	series uint64
+}
+
+func (m *merged) rateSums() []rateSum {
+	var sums []rateSum
+	for _, chunks := range m.rates {
+		for _, c := range chunks {
+			if c == nil {
+				continue
+			}
+			for i := range c {
+				cell := &c[i]
+				if !cell.used || cell.covered <= 0 {
+					continue
+				}
+				for int(cell.ord) >= len(sums) {
+					sums = append(sums, rateSum{})
+				}
+				sums[cell.ord].sum += cell.inc / (cell.covered / 1000)
+				sums[cell.ord].series++
+			}
+		}
+	}
+	return sums
+}
+
+// rows makes a row of each group that want takes. clone: the window is kept.
+func (m *merged) rows(rs *ruleState, clone bool, want func(ord uint32) bool) []partial.Row {
+	sums := m.rateSums()
+	var rows []partial.Row
+	for n, c := range m.cols {
+		if c == nil {
+			continue
+		}
+		c.each(func(i int) {
+			ord := uint32(n*groupChunk + i)
+			if want != nil && !want(ord) {
+				return
+			}
+			row := partial.Row{Acc: c.acc(i, clone)}
+			if int(ord) < len(sums) {
+				row.Acc.Rate, row.Acc.Rates = sums[ord].sum, sums[ord].series
+			}
+			row.Group, row.Hash = rs.groups.get(ord)
+			rows = append(rows, row)
+		})
+	}
+	return rows
+}
+
+func (c *columns) acc(i int, clone bool) (a partial.Acc) {
+	if c.obs != nil {
+		a = c.obs[i]
+		if clone {
+			a = c.obs[i].Clone()
+		}
+	}
+	if c.inc != nil {
+		a.Increase = c.inc[i]
+	}
+	if c.prom != nil {
+		a.IncreaseProm = c.prom[i]
+	}
+	if c.series != nil {
+		a.Series = uint64(c.series[i])
+	}
+	return a
+}
+
+// ordinals calls f for each group that has something.
+func (m *merged) ordinals(f func(ord uint32, c *columns, i int)) {
+	for n, c := range m.cols {
+		if c != nil {
+			c.each(func(i int) { f(uint32(n*groupChunk+i), c, i) })
+		}
+	}
+}

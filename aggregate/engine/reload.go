@@ -1,0 +1,100 @@
+package engine
+
+import (
+	"slices"
+
+	"github.com/atoll-mesh/atoll/aggregate/rule"
+)
+
+// Reload makes set the configuration. Rules whose Hash did not change go on as if
+// nothing had happened; the labels of each series are looked at once more, when its
+// next sample comes. Other labels for replicas or sources make everything begin
+// anew. A set with an impossible rule is refused, and the old one stays.
+func (e *Engine) Reload(set *rule.Set) error {
+	for _, r := range set.Rules {
+		if err := checkRule(r); err != nil {
+			return err
+		}
+	}
+	e.turn.Lock()
+	defer e.turn.Unlock()
+	e.cut.Lock()
+	defer e.cut.Unlock()
+	e.learning.Lock()
+	defer e.learning.Unlock()
+	old := e.rules.Load().set
+	if old != nil && (!slices.Equal(old.ReplicaLabels, set.ReplicaLabels) || !slices.Equal(old.SourceLabels, set.SourceLabels)) {
+		e.wipe()
+	}
+	before := e.rules.Load()
+	if err := e.install(set); err != nil {
+		return err
+	}
+	after := e.rules.Load()
+	for _, s := range e.shards {
+		s.relabel(before, after)
+	}
+	e.neg.reset()
+	e.epoch.Add(1)
+	return nil
+}
+
+// wipe forgets all series and sources, not the open windows.
+func (e *Engine) wipe() {
+	set := e.rules.Load()
+	for _, s := range e.shards {
+		s.mu.Lock()
+		s.eachHead(func(id uint32) { s.forget(set, id, e.newest.Load()) })
+		for _, id := range s.limbo {
+			s.release(id)
+		}
+		s.limbo = nil
+		s.index = newIndex(segmentBits)
+		s.aliases.slots.Store(nil)
+		s.aliases.free = nil
+		s.mu.Unlock()
+	}
+	e.src.mu.Lock()
+	e.src.reset()
+	e.src.mu.Unlock()
+	e.sweep = sweeper{}
+}
+
+func (s *shard) eachHead(f func(id uint32)) {
+	for n, c := range *s.chunks.Load() {
+		if c == nil {
+			continue
+		}
+		for i := range c.bump {
+			if c.recs[i].is(flagHead) {
+				f(uint32(n)*chunkSize + i)
+			}
+		}
+	}
+}
+
+// relabel marks all series to be looked at again, and takes the records of rules
+// that are gone out of service.
+func (s *shard) relabel(before, after *ruleSet) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.eachHead(func(head uint32) {
+		for id := head + 1; id != 0; {
+			r := s.at(id - 1)
+			if slot := r.slot(); slot != 0 && after.slots[slot] != before.slots[slot] {
+				r.group = 0
+				r.t, r.v = never, 0
+				s.gaps.drop(id - 1)
+				delete(s.held, id-1)
+				delete(s.hists, id-1)
+				delete(s.odd, id-1)
+				c, i := s.chunkOf(id - 1)
+				c.dropFirst(i)
+				r.setStep(0)
+				r.clear(flagGap | flagSure | flagBorn)
+			}
+			id = r.next
+		}
+		s.at(head).set(flagRelearn)
+	})
+}

@@ -1,0 +1,144 @@
+package engine
+
+// maxAside bounds the samples kept of a series for a take-over: 30 s and more at
+// the usual paces.
+const maxAside = 16
+
+// lead decides on a sample of a replica that is not known to lead its series: the
+// leader's silence is measured in event time, as replicas scrape the same target.
+// It reports whether the sample is to be taken.
+func (s *shard) lead(r *record, it *item, st int64) bool {
+	if r.leader() == 0 {
+		r.setLeader(it.rep)
+		return true
+	}
+	newest := s.newestTime(r, it.id)
+	if newest == never {
+		r.setLeader(it.rep)
+		return true
+	}
+	silent := it.t - newest
+	if silent <= 0 {
+		it.flags |= itemForeign
+		return true // perhaps it fills a gap
+	}
+	usually := stepMillis(r.step())
+	if usually == 0 {
+		usually = takeOver / 3
+	}
+	switch {
+	case r.is(flagStale), silent >= max(takeOver, usually*3/2):
+		r.setLeader(it.rep)
+		s.replay(r, it.id, it.t)
+		return true
+	case silent*4 >= usually*3:
+		s.setAside(it, st)
+	default:
+		s.count.dropped[dropReplica]++
+	}
+	return false
+}
+
+// newestTime counts in the sample that deduplication holds.
+func (s *shard) newestTime(r *record, id uint32) int64 {
+	if len(s.held) == 0 {
+		return r.t
+	}
+	if h, ok := s.held[id]; ok {
+		return max(h.t, r.t)
+	}
+	return r.t
+}
+
+func (s *shard) setAside(it *item, st int64) {
+	list := s.aside[it.id]
+	if len(list) == maxAside {
+		s.count.dropped[dropReplica]++
+		list = append(list[:0], list[1:]...)
+	}
+	s.aside[it.id] = append(list, kept{t: it.t, st: st, v: it.v, rep: it.rep})
+}
+
+// heard drops what was set aside up to t: the leader was not silent.
+func (s *shard) heard(id uint32, t int64) {
+	list, ok := s.aside[id]
+	if !ok {
+		return
+	}
+	n := 0
+	for n < len(list) && list[n].t <= t {
+		n++
+	}
+	s.count.dropped[dropReplica] += uint64(n)
+	if n == len(list) {
+		delete(s.aside, id)
+	} else if n > 0 {
+		s.aside[id] = list[n:]
+	}
+}
+
+// replay takes what the new leader sent while the old one was silent.
+func (s *shard) replay(r *record, id uint32, until int64) {
+	list, ok := s.aside[id]
+	if !ok {
+		return
+	}
+	delete(s.aside, id)
+	for _, k := range list {
+		if k.rep != r.leader() || k.t >= until || k.t <= r.t {
+			s.count.dropped[dropReplica]++
+			continue
+		}
+		it := item{v: k.v, t: k.t, id: id, rep: k.rep}
+		s.series(r, &it, k.st, nil)
+	}
+}
+
+// dedup holds the last sample of each span back until the next span begins.
+func (s *shard) dedup(rw *ruleWindows, r *record, id uint32, it *item, st int64) {
+	h, ok := s.held[id]
+	span := func(t int64) int64 { return (t + rw.rs.dedup - 1) / rw.rs.dedup }
+	mine := kept{t: it.t, st: st, v: it.v, rep: it.rep}
+	switch {
+	case it.flags&itemForeign != 0:
+		s.sample(rw, r, id, it, st)
+	case it.t > s.now+aheadLimit:
+		s.count.dropped[dropAhead]++
+	case !ok && it.t > r.t:
+		if r.t != never && span(it.t) == span(r.t) {
+			s.count.dropped[dropDuplicate]++ // the span was let go when its window sealed
+			return
+		}
+		s.held[id] = mine
+		it.flags |= itemTaken
+	case !ok || span(it.t) < span(h.t):
+		s.sample(rw, r, id, it, st)
+	case span(it.t) == span(h.t):
+		s.count.dropped[dropDedup]++
+		if it.t > h.t || it.t == h.t && it.v > h.v {
+			s.held[id] = mine
+			it.flags |= itemTaken
+		}
+	default:
+		s.letGo(rw, r, id, h)
+		s.held[id] = mine
+		it.flags |= itemTaken
+	}
+}
+
+func (s *shard) letGo(rw *ruleWindows, r *record, id uint32, h kept) {
+	it := item{v: h.v, t: h.t, id: id, rep: h.rep}
+	s.sample(rw, r, id, &it, h.st)
+}
+
+// letGoBefore takes the held samples of a rule that lie in windows up to end.
+func (s *shard) letGoBefore(rw *ruleWindows, end int64) {
+	for id, h := range s.held {
+		r := s.at(id)
+		if r == nil || r.slot() != rw.rs.slot || h.t > end {
+			continue
+		}
+		delete(s.held, id)
+		s.letGo(rw, r, id, h)
+	}
+}

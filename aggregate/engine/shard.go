@@ -1,0 +1,292 @@
+package engine
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/zeebo/xxh3"
+)
+
+const segmentBits = 6
+
+// shard holds the records of the series whose fingerprint begins with its number,
+// and all that belongs to them. mu guards everything; the index, the directory of
+// chunks and the aliases may also be read without it.
+type shard struct {
+	e      *Engine
+	number uint32
+	mu     sync.Mutex
+
+	index   index
+	chunks  atomic.Pointer[[]*chunk]
+	aliases aliases
+	roomy   int   // no chunk before this one has a free record
+	gens    uint8 // generation that a new chunk begins with
+	limbo   []uint32
+
+	rules []*ruleWindows // by slot
+	gaps  gaps
+	// aside are samples of replicas that do not lead, kept for a take-over.
+	aside map[uint32][]kept
+	// held is the last sample of a record's deduplication span.
+	held  map[uint32]kept
+	hists map[uint32]*histState
+	// odd is when a counter was last said to be infinite.
+	odd   map[uint32]int64
+	usual usual
+
+	now   int64 // arrival of the batch being applied
+	count shardCounters
+	_     [64]byte
+}
+
+func newShard(e *Engine, number uint32) *shard {
+	s := &shard{e: e, number: number, index: newIndex(segmentBits)}
+	s.chunks.Store(&[]*chunk{})
+	s.clearSides()
+	return s
+}
+
+func (s *shard) clearSides() {
+	s.gaps.reset()
+	s.aside, s.held, s.hists = map[uint32][]kept{}, map[uint32]kept{}, map[uint32]*histState{}
+	s.odd = map[uint32]int64{}
+}
+
+func (e *Engine) shardOf(f fingerprint) *shard { return e.shards[f.Hi>>(64-e.shardBits)] }
+
+func (e *Engine) dense(s *shard, id uint32) uint32 { return id<<e.shardBits | s.number }
+
+func (e *Engine) locate(dense uint32) (*shard, uint32) {
+	return e.shards[dense&(1<<e.shardBits-1)], dense >> e.shardBits
+}
+
+// at returns nil where the chunk is gone. Without the lock only meta may be read.
+func (s *shard) at(id uint32) *record {
+	chunks := *s.chunks.Load()
+	if int(id/chunkSize) >= len(chunks) {
+		return nil
+	}
+	c := chunks[id/chunkSize]
+	if c == nil {
+		return nil
+	}
+	return &c.recs[id%chunkSize]
+}
+
+func (s *shard) chunkOf(id uint32) (*chunk, uint32) {
+	return (*s.chunks.Load())[id/chunkSize], id % chunkSize
+}
+
+// alloc returns a cleared record that has a generation and nothing else.
+func (s *shard) alloc() (uint32, *record) {
+	chunks := *s.chunks.Load()
+	for ; s.roomy < len(chunks); s.roomy++ {
+		if c := chunks[s.roomy]; c == nil || c.live < chunkSize {
+			break
+		}
+	}
+	if s.roomy == len(chunks) || chunks[s.roomy] == nil {
+		chunks = s.addChunk(chunks)
+	}
+	c := chunks[s.roomy]
+	i := c.bump
+	if c.free != 0 {
+		i = c.free - 1
+		c.free = c.recs[i].next
+	} else {
+		c.bump++
+	}
+	c.live++
+	r := &c.recs[i]
+	gen := r.gen()
+	*r = record{t: never}
+	r.store(uint64(gen) << 32)
+	return uint32(s.roomy)*chunkSize + i, r
+}
+
+func (s *shard) addChunk(chunks []*chunk) []*chunk {
+	c := &chunk{recs: new([chunkSize]record)}
+	s.gens++
+	for i := range c.recs {
+		c.recs[i].meta = uint64(max(1, s.gens)) << 32
+	}
+	grown := append([]*chunk(nil), chunks...)
+	if s.roomy == len(grown) {
+		grown = append(grown, nil)
+	}
+	grown[s.roomy] = c
+	s.chunks.Store(&grown)
+	return grown
+}
+
+// release gives a record back; nothing may refer to it any more.
+func (s *shard) release(id uint32) {
+	c, i := s.chunkOf(id)
+	c.dropFirst(i)
+	r := &c.recs[i]
+	r.next = c.free
+	c.free = i + 1
+	c.live--
+	n := int(id / chunkSize)
+	if c.live == 0 {
+		shrunk := append([]*chunk(nil), *s.chunks.Load()...)
+		shrunk[n] = nil
+		for len(shrunk) > 0 && shrunk[len(shrunk)-1] == nil {
+			shrunk = shrunk[:len(shrunk)-1]
+		}
+		s.chunks.Store(&shrunk)
+		n = min(n, len(shrunk))
+	}
+	s.roomy = min(s.roomy, n)
+}
+
+// kill takes a record out of use: its generation changes, its side tables go.
+func (s *shard) kill(id uint32, r *record) {
+	gen := r.gen() + 1
+	s.gaps.drop(id)
+	delete(s.aside, id)
+	delete(s.held, id)
+	delete(s.hists, id)
+	delete(s.odd, id)
+	r.store(uint64(max(1, gen)) << 32)
+}
+
+const aliasBit = 1 << 31
+
+// aliases are other fingerprints of a known series: its labels in another order or
+// with replica labels. Each is an index 32, generation 8, replica 8 bits.
+type aliases struct {
+	slots atomic.Pointer[[]uint64]
+	free  []uint32
+}
+
+func (a *aliases) load(i uint32) uint64 {
+	slots := a.slots.Load()
+	if slots == nil || int(i) >= len(*slots) {
+		return 0
+	}
+	return atomic.LoadUint64(&(*slots)[i])
+}
+
+// add needs the shard's lock. Growing copies, as readers hold the old array.
+func (a *aliases) add(packed uint64) uint32 {
+	var slots []uint64
+	if p := a.slots.Load(); p != nil {
+		slots = *p
+	}
+	if n := len(a.free); n > 0 {
+		i := a.free[n-1]
+		a.free = a.free[:n-1]
+		atomic.StoreUint64(&slots[i], packed)
+		return i
+	}
+	n := len(slots)
+	grown := make([]uint64, n+max(16, n/4))
+	copy(grown, slots)
+	for i := len(grown) - 1; i > n; i-- {
+		a.free = append(a.free, uint32(i))
+	}
+	grown[n] = packed
+	a.slots.Store(&grown)
+	return uint32(n)
+}
+
+func (a *aliases) remove(i uint32) {
+	atomic.StoreUint64(&(*a.slots.Load())[i], 0)
+	a.free = append(a.free, i)
+}
+
+// find looks a fingerprint up without a lock. The replica in the answer is 0 where
+// the labels do not say it.
+func (e *Engine) find(f fingerprint) (Ref, uint64, bool) {
+	s := e.shardOf(f)
+	val, ok := s.index.find(f, e.shardBits)
+	if !ok {
+		return 0, 0, false
+	}
+	if val&aliasBit == 0 {
+		return e.alive(Ref(e.dense(s, val)))
+	}
+	packed := s.aliases.load(val &^ aliasBit)
+	ref, meta, ok := e.alive(Ref(packed & 0xffffffff))
+	if !ok || packed == 0 || ref.gen() != uint8(packed>>32) {
+		return 0, 0, false
+	}
+	return ref | Ref(packed&(0xff<<40)), meta, true
+}
+
+// alive completes an index with the generation of the series that has it now.
+func (e *Engine) alive(at Ref) (Ref, uint64, bool) {
+	s, id := e.locate(at.Index())
+	r := s.at(id)
+	if r == nil {
+		return 0, 0, false
+	}
+	meta := r.load()
+	if meta&flagHead == 0 {
+		return 0, 0, false
+	}
+	return at | Ref(metaGen(meta))<<32, meta, true
+}
+
+// replicas gives senders and values of replica labels a number, 1 to 255.
+type replicas struct {
+	mu      sync.Mutex
+	numbers map[uint64]uint8
+	names   []uint64 // by number - 1
+}
+
+func (r *replicas) identity(number uint8) uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if number == 0 || int(number) > len(r.names) {
+		return 0
+	}
+	return r.names[number-1]
+}
+
+// number: those after the 254th share the last one.
+func (r *replicas) number(identity uint64) uint8 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n, ok := r.numbers[identity]; ok {
+		return n
+	}
+	if r.numbers == nil {
+		r.numbers = map[uint64]uint8{}
+	}
+	if len(r.numbers) >= 254 {
+		return 255
+	}
+	n := uint8(len(r.numbers) + 1)
+	r.numbers[identity] = n
+	r.names = append(r.names, identity)
+	return n
+}
+
+func senderIdentity(sender uint64) uint64 { return sender ^ 0x9e3779b97f4a7c15 }
+func labelIdentity(value string) uint64   { return xxh3.HashString(value) }
+
+// negatives remembers fingerprints that no rule takes: a table of fixed size in
+// which newer ones replace older ones.
+type negatives struct{ slots atomic.Pointer[[]uint64] }
+
+const negativeSlots = 1 << 18
+
+func (n *negatives) has(f fingerprint) bool {
+	slots := n.slots.Load()
+	return slots != nil && atomic.LoadUint64(&(*slots)[f.Hi%negativeSlots]) == f.Lo
+}
+
+func (n *negatives) add(f fingerprint) {
+	slots := n.slots.Load()
+	if slots == nil {
+		fresh := make([]uint64, negativeSlots)
+		slots = &fresh
+		n.slots.Store(slots)
+	}
+	atomic.StoreUint64(&(*slots)[f.Hi%negativeSlots], f.Lo)
+}
+
+func (n *negatives) reset() { n.slots.Store(nil) }

@@ -1,0 +1,92 @@
+package aggregate
+
+import (
+	"cmp"
+	"iter"
+	"slices"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/atoll-mesh/atoll/aggregate/rule"
+)
+
+// Explanation says what a rule takes and makes of some series.
+type Explanation struct {
+	Rule *rule.Rule
+	// Series are those that the rule takes; Discarded of them are dropped by its
+	// input relabelling.
+	Series, Discarded int
+	// Groups are what they fold into. Overflow of them are over max_groups.
+	Groups, Overflow int
+	// Largest are the groups of most series, at most as many as were asked for.
+	Largest []GroupSize
+	// Example is one series that is taken, and Outputs are the series to which it
+	// contributes, without those that carry a quantile or a bucket.
+	Example labels.Labels
+	Outputs []labels.Labels
+}
+
+// GroupSize is a group and the number of series in it.
+type GroupSize struct {
+	Group  labels.Labels
+	Series int
+}
+
+// Explain shows series to every rule, without aggregating anything, and names the
+// largest groups of each.
+func Explain(set *rule.Set, series iter.Seq[labels.Labels], largest int) []Explanation {
+	out := make([]Explanation, len(set.Rules))
+	sizes := make([]map[uint64]*GroupSize, len(set.Rules))
+	for i, r := range set.Rules {
+		out[i].Rule, sizes[i] = r, map[uint64]*GroupSize{}
+	}
+	builder := labels.NewBuilder(labels.EmptyLabels())
+	for ls := range series {
+		for i, r := range set.Rules {
+			if r.Match(ls) {
+				out[i].show(ls, sizes[i], builder)
+			}
+		}
+	}
+	for i := range out {
+		out[i].count(sizes[i], largest)
+	}
+	return out
+}
+
+func (e *Explanation) show(ls labels.Labels, sizes map[uint64]*GroupSize, builder *labels.Builder) {
+	e.Series++
+	group, ok := e.Rule.Group(ls, builder)
+	if !ok {
+		e.Discarded++
+		return
+	}
+	hash := group.Hash()
+	if sizes[hash] == nil {
+		sizes[hash] = &GroupSize{Group: group}
+	}
+	sizes[hash].Series++
+	if !e.Example.IsEmpty() {
+		return
+	}
+	e.Example = ls
+	for _, o := range e.Rule.Outputs {
+		if made, ok := e.Rule.Series(group, o); ok {
+			e.Outputs = append(e.Outputs, made)
+		}
+	}
+}
+
+func (e *Explanation) count(sizes map[uint64]*GroupSize, largest int) {
+	e.Groups = len(sizes)
+	if e.Rule.MaxGroups > 0 && e.Rule.TenantLabel == "" {
+		e.Overflow = max(0, e.Groups-e.Rule.MaxGroups)
+	}
+	for _, s := range sizes {
+		e.Largest = append(e.Largest, *s)
+	}
+	slices.SortFunc(e.Largest, func(a, b GroupSize) int {
+		return cmp.Or(b.Series-a.Series, labels.Compare(a.Group, b.Group))
+	})
+	e.Largest = e.Largest[:min(len(e.Largest), largest)]
+}

@@ -1,0 +1,103 @@
+package aggregate
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"time"
+
+	"github.com/atoll-mesh/atoll/aggregate/journal"
+	"github.com/atoll-mesh/atoll/aggregate/partial"
+	"github.com/atoll-mesh/atoll/aggregate/sink"
+)
+
+func openJournal(o Options) (*journal.Journal, error) {
+	if o.Dir == "" {
+		return nil, nil
+	}
+	j, err := journal.Open(journal.Options{
+		Dir: filepath.Join(o.Dir, "state"), MaxBytes: o.Config.JournalSize,
+		Logger: o.Logger, Registerer: o.Registerer, Health: o.Health,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open the state of aggregation: %w", err)
+	}
+	return j, nil
+}
+
+func openSinks(o Options) (*sink.Sinks, error) {
+	if o.Dir == "" {
+		if len(o.Config.Sink.RemoteWrite)+len(o.Config.Sink.Kafka) > 0 {
+			return nil, errors.New("aggregate.Options.Dir is empty; sinks need a directory for their queues")
+		}
+		return nil, nil
+	}
+	s, err := sink.New(sink.Options{
+		Config: o.Config.Sink, Dir: filepath.Join(o.Dir, "sinks"),
+		Logger: o.Logger, Registerer: o.Registerer, Health: o.Health,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open the sinks of aggregation: %w", err)
+	}
+	return s, nil
+}
+
+// recover reads the last checkpoint and repeats what came after it. Windows that
+// were sealed after the checkpoint come out again: their values are the same.
+func (a *Aggregator) recover() error {
+	if a.journal == nil {
+		return nil
+	}
+	start := time.Now()
+	seq, err := a.journal.LoadCheckpoint(func(r io.Reader) error {
+		return errors.Join(a.engine.Restore(r), a.owner.Restore(r))
+	})
+	if err != nil {
+		return fmt.Errorf("read the last checkpoint of aggregation: %w", err)
+	}
+	frames := 0
+	err = a.journal.Replay(seq, func(frame []byte) error {
+		frames++
+		return a.engine.ReplayFrame(frame, func(w *partial.Window) error {
+			a.replayed = append(a.replayed, a.owner.Finish(w)...)
+			return nil
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("replay the journal of aggregation: %w", err)
+	}
+	a.m.replayed.Add(float64(frames))
+	if frames > 0 {
+		a.log.Info("aggregation goes on where it stopped", "frames", frames, "windows_again", len(a.replayed), "seconds", time.Since(start).Seconds())
+	}
+	return nil
+}
+
+// checkpoint writes the state, unless results wait that only the journal could
+// bring back.
+func (a *Aggregator) checkpoint() {
+	if a.journal == nil || len(a.out.waiting) > 0 {
+		return
+	}
+	a.turn.Lock()
+	defer a.turn.Unlock()
+	// What is journalled between here and the snapshot is in both; the engine does
+	// not count it twice.
+	seq, err := a.journal.Rotate()
+	if err == nil {
+		err = a.journal.WriteCheckpoint(seq, func(w io.Writer) error {
+			return errors.Join(a.engine.Snapshot(w, nil), a.owner.Snapshot(w))
+		})
+	}
+	if err != nil {
+		a.log.Warn("no checkpoint was written; aggregation goes on, and a restart would begin from the one before", "err", err)
+	}
+}
+
+func (a *Aggregator) close() error {
+	if a.journal == nil {
+		return nil
+	}
+	return errors.Join(a.sinks.Close(), a.journal.Close())
+}

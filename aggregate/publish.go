@@ -1,0 +1,97 @@
+package aggregate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/prometheus/prometheus/storage"
+
+	"github.com/atoll-mesh/atoll/aggregate/partial"
+	"github.com/atoll-mesh/atoll/flow"
+)
+
+// outlet hands results to the store and to the sinks.
+type outlet struct {
+	store storage.AppendableV2                       // nil if results are not stored
+	sinks interface{ Write([]partial.Sample) error } // nil without
+	m     *metrics
+	most  int // samples that wait at most
+	// waiting are results that the store could not take yet, oldest first.
+	waiting []partial.Sample
+}
+
+// publish takes the results of sealed windows. It returns what the sinks' queues
+// say; what the store refuses for now waits, and is tried again with flush.
+func (o *outlet) publish(ctx context.Context, samples []partial.Sample) error {
+	if len(samples) == 0 {
+		return nil
+	}
+	o.m.published.Add(float64(len(samples)))
+	var err error
+	if o.sinks != nil {
+		err = o.sinks.Write(samples)
+	}
+	if o.store != nil {
+		o.waiting = append(o.waiting, samples...)
+		o.flush(ctx)
+	}
+	return err
+}
+
+// flush writes what waits. Only if the store refuses writing as such it stays:
+// a full disk, a store that is not open yet.
+func (o *outlet) flush(ctx context.Context) {
+	if len(o.waiting) == 0 || o.store == nil {
+		return
+	}
+	err := o.write(ctx)
+	if err == nil {
+		o.waiting = o.waiting[:0]
+		if cap(o.waiting) > 1<<16 {
+			o.waiting = nil
+		}
+	} else if over := len(o.waiting) - o.most; over > 0 {
+		o.m.refused.WithLabelValues("pending").Add(float64(over))
+		o.waiting = append(o.waiting[:0], o.waiting[over:]...)
+	}
+	o.m.pending.Set(float64(len(o.waiting)))
+}
+
+// write stores everything that waits in one transaction, or nothing.
+func (o *outlet) write(ctx context.Context) error {
+	app := o.store.AppenderV2(flow.Strict(ctx))
+	refused := map[string]int{}
+	for i := range o.waiting {
+		s := &o.waiting[i]
+		_, err := app.Append(0, s.Labels, 0, s.T, s.V, nil, s.H, storage.AOptions{})
+		if err == nil {
+			continue
+		}
+		reason := refusal(err)
+		if reason == "" {
+			return errors.Join(fmt.Errorf("store results: %w", err), app.Rollback())
+		}
+		refused[reason]++
+	}
+	if err := app.Commit(); err != nil {
+		return fmt.Errorf("store results: %w", err)
+	}
+	for reason, n := range refused {
+		o.m.refused.WithLabelValues(reason).Add(float64(n))
+	}
+	return nil
+}
+
+// refusal is why one sample is refused for good, or "".
+func refusal(err error) string {
+	switch {
+	case errors.Is(err, storage.ErrDuplicateSampleForTimestamp):
+		return "duplicate"
+	case errors.Is(err, storage.ErrOutOfOrderSample), errors.Is(err, storage.ErrOutOfBounds), errors.Is(err, storage.ErrTooOldSample):
+		return "out_of_order"
+	case errors.Is(err, flow.ErrOverLimit):
+		return "limit"
+	}
+	return ""
+}

@@ -1,0 +1,49 @@
+package aggregate
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/atoll-mesh/atoll/aggregate/rule"
+)
+
+// Prepare checks a new section and new rules. commit puts them in force: the
+// state of rules that did not change stays, of others it begins anew.
+func (a *Aggregator) Prepare(next Config, rules *rule.Set) (commit, discard func(), err error) {
+	if rules == nil {
+		rules = &rule.Set{}
+	}
+	now := a.opts.Config
+	var errs []error
+	refuse := func(field string, before, after any) {
+		if before != after {
+			errs = append(errs, fmt.Errorf("aggregate.%s: cannot change while running: is %v, would be %v; restart the island for it", field, before, after))
+		}
+	}
+	refuse("store", now.Store, next.Store)
+	refuse("checkpoint_interval", now.CheckpointInterval, next.CheckpointInterval)
+	refuse("journal_size", now.JournalSize, next.JournalSize)
+	refuse("pending_samples", now.Pending, next.Pending)
+	if err := errors.Join(append(errs, next.Validate())...); err != nil {
+		return nil, nil, err
+	}
+	commitSinks, discard := func() {}, func() {}
+	if a.sinks != nil {
+		if commitSinks, discard, err = a.sinks.Prepare(next.Sink); err != nil {
+			return nil, nil, err
+		}
+	}
+	return func() {
+		commitSinks()
+		if err := a.reload(rules); err != nil {
+			a.log.Error("the new aggregation rules are not in force", "err", err)
+		}
+	}, discard, nil
+}
+
+func (a *Aggregator) reload(rules *rule.Set) error {
+	a.turn.Lock()
+	defer a.turn.Unlock()
+	a.owner.Reload(rules)
+	return a.engine.Reload(rules)
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/api"
+	v1 "github.com/prometheus/client_golang/api/prometheus/v1"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/atoll-mesh/atoll/aggregate"
+	"github.com/atoll-mesh/atoll/aggregate/rule"
+	"github.com/atoll-mesh/atoll/config"
+)
+
+// Of how many series the rules are shown, how old they may be, and how many of
+// the largest groups are printed.
+const (
+	liveSeries  = 200_000
+	liveAge     = 10 * time.Minute
+	liveLargest = 3
+)
+
+// explain prints what the aggregation rules of a file make of the series that a
+// running island has.
+func (c *checkCmd) explain(ctx context.Context, w io.Writer, file string) error {
+	cfg, err := config.Load(file)
+	if err != nil {
+		return err
+	}
+	if cfg.AggregateRules == nil || len(cfg.AggregateRules.Rules) == 0 {
+		fmt.Fprintf(w, "%s: no aggregation rules\n", file)
+		return nil
+	}
+	client, err := api.NewClient(api.Config{Address: c.URL})
+	if err != nil {
+		return fmt.Errorf("--url %q: %w", c.URL, err)
+	}
+	end := time.Now()
+	sets, _, _, err := v1.NewAPI(client).Series(ctx, selectors(cfg.AggregateRules), end.Add(-liveAge), end, v1.WithLimit(liveSeries))
+	if err != nil {
+		return fmt.Errorf("ask %s for its series: %w", c.URL, err)
+	}
+	series := func(yield func(labels.Labels) bool) {
+		for _, s := range sets {
+			if !yield(labelsOf(s)) {
+				return
+			}
+		}
+	}
+	fmt.Fprintf(w, "%s: rules shown %d series of the last %s\n", file, len(sets), liveAge)
+	if len(sets) == liveSeries {
+		fmt.Fprintf(w, "there are more; the numbers below are of these %d\n", liveSeries)
+	}
+	for _, e := range aggregate.Explain(cfg.AggregateRules, series, liveLargest) {
+		printExplanation(w, e)
+	}
+	return nil
+}
+
+// selectors are what the rules take, each alternative by itself.
+func selectors(set *rule.Set) (out []string) {
+	for _, r := range set.Rules {
+		alternatives := r.Selectors()
+		if len(alternatives) == 0 {
+			return []string{`{__name__!=""}`}
+		}
+		for _, one := range alternatives {
+			out = append(out, rule.Selectors{one}.String())
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func labelsOf(s model.LabelSet) labels.Labels {
+	b := labels.NewScratchBuilder(len(s))
+	for name, value := range s {
+		b.Add(string(name), string(value))
+	}
+	b.Sort()
+	return b.Labels()
+}
+
+func printExplanation(w io.Writer, e aggregate.Explanation) {
+	name := e.Rule.Name
+	if name == "" {
+		name = fmt.Sprintf("rule of line %d", e.Rule.Line)
+	}
+	kept := "their samples are stored as well"
+	if !e.Rule.KeepInput {
+		kept = "their samples are not stored"
+	}
+	fmt.Fprintf(w, "\n%s: %s\n  takes %d series, %s\n", name, e.Rule.Selectors(), e.Series, kept)
+	if e.Discarded > 0 {
+		fmt.Fprintf(w, "  of which input relabelling drops %d\n", e.Discarded)
+	}
+	if e.Series == e.Discarded {
+		fmt.Fprintln(w, "  so nothing comes out")
+		return
+	}
+	fmt.Fprintf(w, "  makes %d groups, each with %d outputs every %s\n", e.Groups, len(e.Rule.Outputs), e.Rule.Interval)
+	if e.Overflow > 0 {
+		fmt.Fprintf(w, "  %d groups are over max_groups %d and fold into the overflow group\n", e.Overflow, e.Rule.MaxGroups)
+	}
+	for _, g := range e.Largest {
+		fmt.Fprintf(w, "  %8d series in %s\n", g.Series, g.Group)
+	}
+	fmt.Fprintf(w, "  for example %s goes into\n", e.Example)
+	for _, o := range e.Outputs {
+		fmt.Fprintf(w, "    %s\n", o)
+	}
+}
