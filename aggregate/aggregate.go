@@ -2,6 +2,7 @@ package aggregate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -52,6 +53,9 @@ type Aggregator struct {
 	out     outlet
 	now     func() time.Time
 
+	// unsaved: the last attempt to write a checkpoint did not work. Of Run's loop.
+	unsaved bool
+
 	// turn keeps a reload from coming between a window and its results.
 	turn sync.Mutex
 	// replayed are results of windows that were sealed after the last checkpoint;
@@ -67,6 +71,9 @@ func New(o Options) (*Aggregator, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
 	if err := o.Config.Validate(); err != nil {
 		return nil, err
 	}
@@ -76,7 +83,7 @@ func New(o Options) (*Aggregator, error) {
 	}
 	a := &Aggregator{opts: o, log: o.Logger, m: m, now: o.Now}
 	if err := a.open(o); err != nil {
-		return nil, err
+		return nil, errors.Join(err, a.close())
 	}
 	return a, nil
 }
@@ -98,7 +105,7 @@ func (a *Aggregator) open(o Options) (err error) {
 	if a.sinks, err = openSinks(o); err != nil {
 		return err
 	}
-	a.out = outlet{m: a.m, most: o.Config.Pending}
+	a.out = outlet{m: a.m, log: a.log, most: o.Config.Pending}
 	if a.sinks != nil {
 		a.out.sinks = a.sinks
 	}
@@ -115,24 +122,31 @@ func (a *Aggregator) Run(ctx context.Context) error {
 	if a.sinks != nil {
 		g.Go(func() error { return a.sinks.Run(inner) })
 	}
-	g.Go(func() error { return a.loop(inner) })
-	return g.Wait()
+	g.Go(func() error {
+		a.loop(inner)
+		return nil
+	})
+	return errors.Join(g.Wait(), a.close())
 }
 
-func (a *Aggregator) loop(ctx context.Context) error {
+func (a *Aggregator) loop(ctx context.Context) {
 	a.publish(ctx, a.replayed)
 	a.replayed = nil
 	ticks := time.NewTicker(tick)
 	defer ticks.Stop()
 	checkpoints := time.NewTicker(time.Duration(a.opts.Config.CheckpointInterval))
 	defer checkpoints.Stop()
+	early := time.NewTicker(time.Second)
+	defer early.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			a.checkpoint()
-			return a.close()
+			return
 		case <-ticks.C:
 			a.seal(ctx)
+		case <-early.C:
+			a.checkpointEarly()
 		case <-checkpoints.C:
 			a.checkpoint()
 		}

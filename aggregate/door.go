@@ -3,7 +3,6 @@ package aggregate
 import (
 	"context"
 	"fmt"
-	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/prometheus/model/exemplar"
@@ -20,7 +19,8 @@ import (
 //
 // A transaction is aggregated when next has committed it, so that a sender that
 // is told to try again is not counted twice. Without rules the appenders of next
-// are handed out as they are.
+// are handed out as they are, or, once there were rules, behind one that takes
+// back the references of the door.
 func (a *Aggregator) Appendable(next storage.AppendableV2) storage.AppendableV2 {
 	return &door{a: a, next: next}
 }
@@ -29,15 +29,23 @@ type door struct {
 	a      *Aggregator
 	next   storage.AppendableV2
 	stored storedRefs
+	issued atomic.Bool // references of the door are in somebody's cache
 }
 
 func (d *door) AppenderV2(ctx context.Context) storage.AppenderV2 {
 	next := d.next.AppenderV2(ctx)
 	e := d.a.engine
 	if e.Idle() {
+		if d.issued.Load() {
+			return newPlain(next)
+		}
 		return next
 	}
+	if !d.issued.Load() {
+		d.issued.Store(true)
+	}
 	app := &appender{next: next, a: d.a, stored: &d.stored, batch: e.Begin(flow.Sender(ctx)), epoch: uint64(e.Epoch())}
+	app.free = app.tag(0, 0) >> refBits
 	app.exemplars, _ = next.(storage.ExemplarAppenderV2)
 	app.refs, _ = next.(storage.GetRef)
 	return app
@@ -49,30 +57,44 @@ func (d *door) AppenderV2(ctx context.Context) storage.AppenderV2 {
 //
 //	bit 63      one of this door
 //	bit 62      matched: bits 0 to 47 are the engine's, else the store's
-//	bits 48-61  epoch of the rules; one of another epoch counts as unknown
+//	bit 61      matched, and not stored
+//	bits 48-60  epoch of the rules; one of another epoch counts as unknown
+//
+// A reference of the store that does not fit is handed out as it is: the engine
+// looks at the labels each time then.
 type appender struct {
 	next      storage.AppenderV2
 	exemplars storage.ExemplarAppenderV2 // nil if next has none
 	refs      storage.GetRef             // nil if next has none
 	a         *Aggregator
 	stored    *storedRefs
-	batch     *engine.Batch
+	batch     *engine.Batch // nil once it was given back
 	epoch     uint64
+	free      storage.SeriesRef // upper bits of the references of series that no rule takes
 }
 
 const (
 	refDoor    = 1 << 63
 	refMatched = 1 << 62
-	epochBits  = 14
+	refDropped = 1 << 61
+	epochBits  = 13
 	refBits    = 48
 	refMask    = 1<<refBits - 1
 )
 
 func (p *appender) tag(payload, kind uint64) storage.SeriesRef {
-	if payload == 0 || payload > refMask {
-		return 0
-	}
 	return storage.SeriesRef(refDoor | kind | p.epoch&(1<<epochBits-1)<<refBits | payload)
+}
+
+// tagStored tags a reference of the store, 0 for none, of a series that no rule takes.
+func (p *appender) tagStored(ref storage.SeriesRef) storage.SeriesRef {
+	switch {
+	case ref == 0 || ref&refDoor != 0:
+		return 0
+	case ref > refMask:
+		return ref
+	}
+	return p.tag(uint64(ref), 0)
 }
 
 // split returns what ref says to the engine and to the store, and whether the
@@ -81,7 +103,7 @@ func (p *appender) split(ref storage.SeriesRef) (ours engine.Ref, store storage.
 	r := uint64(ref)
 	switch {
 	case r&refDoor == 0:
-		return 0, ref, false // from before there were rules, or of GetRef
+		return 0, ref, false // of the store itself
 	case r>>refBits&(1<<epochBits-1) != p.epoch&(1<<epochBits-1):
 		return 0, 0, false
 	case r&refMatched == 0:
@@ -92,32 +114,55 @@ func (p *appender) split(ref storage.SeriesRef) (ours engine.Ref, store storage.
 }
 
 // Append shows the sample to the rules and hands it on where it is to be kept.
+// That no rule takes a series has to cost next to nothing: a look at the reference.
 func (p *appender) Append(ref storage.SeriesRef, ls labels.Labels, st, t int64, v float64, h *histogram.Histogram, fh *histogram.FloatHistogram, opts storage.AOptions) (storage.SeriesRef, error) {
-	ours, stored, unmatched := p.split(ref)
-	if unmatched {
-		stored, err := p.next.Append(stored, ls, st, t, v, h, fh, opts)
-		return p.tag(uint64(stored), 0), err
+	if ref>>refBits != p.free {
+		return p.fold(ref, ls, st, t, v, h, fh, &opts)
 	}
-	var verdict engine.Verdict
-	switch {
-	case fh != nil:
-		ours, verdict = p.batch.AppendHistogram(ours, ls, st, t, fh)
-	case h != nil:
-		ours, verdict = p.batch.AppendHistogram(ours, ls, st, t, h.ToFloat(nil))
-	default:
-		ours, verdict = p.batch.Append(ours, ls, st, t, v)
+	stored, err := p.next.Append(ref&refMask, ls, st, t, v, h, fh, opts)
+	if stored == ref&refMask {
+		return ref, err
+	}
+	return p.tagStored(stored), err
+}
+
+func (p *appender) fold(ref storage.SeriesRef, ls labels.Labels, st, t int64, v float64, h *histogram.Histogram, fh *histogram.FloatHistogram, opts *storage.AOptions) (storage.SeriesRef, error) {
+	given, stored, _ := p.split(ref)
+	ours, verdict, err := p.show(given, ls, st, t, v, h, fh)
+	if err != nil {
+		return 0, err
 	}
 	if verdict&engine.Drop != 0 {
-		return p.tag(uint64(ours), refMatched), nil
+		return p.tag(uint64(ours), refMatched|refDropped), nil
 	}
-	kept, err := p.next.Append(stored, ls, st, t, v, h, fh, opts)
+	kept, err := p.next.Append(stored, ls, st, t, v, h, fh, *opts)
 	if verdict&engine.Matched == 0 {
-		return p.tag(uint64(kept), 0), err
+		return p.tagStored(kept), err
 	}
-	if kept != stored {
+	if kept != 0 && (kept != stored || ours != given) {
 		p.stored.set(ours, kept)
 	}
 	return p.tag(uint64(ours), refMatched), err
+}
+
+// show gives the sample to the engine, which believes what a histogram says of itself.
+func (p *appender) show(ref engine.Ref, ls labels.Labels, st, t int64, v float64, h *histogram.Histogram, fh *histogram.FloatHistogram) (engine.Ref, engine.Verdict, error) {
+	switch {
+	case fh != nil:
+		if err := fh.Validate(); err != nil {
+			return 0, 0, err
+		}
+	case h != nil:
+		if err := h.Validate(); err != nil {
+			return 0, 0, err
+		}
+		fh = h.ToFloat(nil)
+	default:
+		ref, verdict := p.batch.Append(ref, ls, st, t, v)
+		return ref, verdict, nil
+	}
+	ref, verdict := p.batch.AppendHistogram(ref, ls, st, t, fh)
+	return ref, verdict, nil
 }
 
 // AppendRaw implements flow.RawAppender.
@@ -135,12 +180,12 @@ func (p *appender) AppendExemplars(ref storage.SeriesRef, ls labels.Labels, es [
 		return 0, fmt.Errorf("append exemplars: %T cannot", p.next)
 	}
 	ours, stored, unmatched := p.split(ref)
-	if !unmatched && ours != 0 && stored == 0 {
+	if ours != 0 && ref&refDropped != 0 {
 		return ref, nil
 	}
 	got, err := p.exemplars.AppendExemplars(stored, ls, es)
 	if unmatched {
-		return p.tag(uint64(got), 0), err
+		return p.tagStored(got), err
 	}
 	return ref, err
 }
@@ -156,66 +201,27 @@ func (p *appender) GetRef(ls labels.Labels, hash uint64) (storage.SeriesRef, lab
 // Commit stores first: what the store refuses, the sender will send again.
 func (p *appender) Commit() error {
 	if err := p.next.Commit(); err != nil {
-		p.batch.Rollback()
+		p.forget()
 		return err
 	}
-	return p.a.commit(p.batch)
+	b := p.batch
+	if b == nil {
+		return nil
+	}
+	p.batch = nil
+	return p.a.commit(b)
 }
 
 // Rollback forgets the transaction here and there.
 func (p *appender) Rollback() error {
-	p.batch.Rollback()
+	p.forget()
 	return p.next.Rollback()
 }
 
-// storedRefs keeps the store's reference of each matched series that is stored
-// too: 8 bytes each, by the engine's index, with the engine's generation in the
-// upper 16 bits so that a reused index is not believed.
-type storedRefs struct {
-	mu     sync.Mutex
-	chunks atomic.Pointer[[]*refChunk]
-}
-
-const refChunkSize = 4096
-
-type refChunk [refChunkSize]atomic.Uint64
-
-func (s *storedRefs) get(r engine.Ref) storage.SeriesRef {
-	chunks := s.chunks.Load()
-	i := r.Index()
-	if chunks == nil || int(i/refChunkSize) >= len(*chunks) {
-		return 0
+// forget gives the batch back once only: many roll back after a Commit that failed.
+func (p *appender) forget() {
+	if p.batch != nil {
+		p.batch.Rollback()
+		p.batch = nil
 	}
-	v := (*chunks)[i/refChunkSize][i%refChunkSize].Load()
-	if uint16(v>>refBits) != r.Gen() {
-		return 0
-	}
-	return storage.SeriesRef(v & refMask)
-}
-
-// set keeps nothing of a reference too large for its place: it is looked up by
-// the labels then.
-func (s *storedRefs) set(r engine.Ref, ref storage.SeriesRef) {
-	if ref > refMask || r == 0 {
-		return
-	}
-	i := r.Index()
-	s.chunk(int(i / refChunkSize))[i%refChunkSize].Store(uint64(r.Gen())<<refBits | uint64(ref))
-}
-
-func (s *storedRefs) chunk(n int) *refChunk {
-	if chunks := s.chunks.Load(); chunks != nil && n < len(*chunks) {
-		return (*chunks)[n]
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var chunks []*refChunk
-	if old := s.chunks.Load(); old != nil {
-		chunks = append(chunks, *old...)
-	}
-	for len(chunks) <= n {
-		chunks = append(chunks, new(refChunk))
-	}
-	s.chunks.Store(&chunks)
-	return chunks[n]
 }

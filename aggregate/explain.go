@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"iter"
 	"slices"
+	"strconv"
 
 	"github.com/prometheus/prometheus/model/labels"
 
@@ -21,7 +22,7 @@ type Explanation struct {
 	// Largest are the groups of most series, at most as many as were asked for.
 	Largest []GroupSize
 	// Example is one series that is taken, and Outputs are the series to which it
-	// contributes, without those that carry a quantile or a bucket.
+	// contributes; those of a distribution stand for all its buckets.
 	Example labels.Labels
 	Outputs []labels.Labels
 }
@@ -71,16 +72,40 @@ func (e *Explanation) show(ls labels.Labels, sizes map[uint64]*GroupSize, builde
 	}
 	e.Example = ls
 	for _, o := range e.Rule.Outputs {
-		if made, ok := e.Rule.Series(group, o); ok {
-			e.Outputs = append(e.Outputs, made)
+		for _, extra := range extras(e.Rule, o) {
+			if made, ok := e.Rule.Series(group, o, extra...); ok {
+				e.Outputs = append(e.Outputs, made)
+			}
 		}
 	}
 }
 
+// extras are the labels that an output adds, for each of its series.
+func extras(r *rule.Rule, o rule.Output) [][]labels.Label {
+	switch o {
+	case rule.Quantiles:
+		var all [][]labels.Label
+		for _, phi := range r.Quantiles {
+			all = append(all, []labels.Label{{Name: "quantile", Value: strconv.FormatFloat(phi, 'g', -1, 64)}})
+		}
+		return all
+	case rule.HistogramBucket:
+		return [][]labels.Label{{{Name: "vmrange", Value: "..."}}}
+	}
+	return [][]labels.Label{nil}
+}
+
 func (e *Explanation) count(sizes map[uint64]*GroupSize, largest int) {
 	e.Groups = len(sizes)
-	if e.Rule.MaxGroups > 0 && e.Rule.TenantLabel == "" {
-		e.Overflow = max(0, e.Groups-e.Rule.MaxGroups)
+	if e.Rule.MaxGroups > 0 {
+		tenants := map[string]int{}
+		for _, s := range sizes {
+			if t := e.Rule.Tenant(s.Group); tenants[t] < e.Rule.MaxGroups {
+				tenants[t]++
+			} else {
+				e.Overflow++
+			}
+		}
 	}
 	for _, s := range sizes {
 		e.Largest = append(e.Largest, *s)
@@ -88,5 +113,5 @@ func (e *Explanation) count(sizes map[uint64]*GroupSize, largest int) {
 	slices.SortFunc(e.Largest, func(a, b GroupSize) int {
 		return cmp.Or(b.Series-a.Series, labels.Compare(a.Group, b.Group))
 	})
-	e.Largest = e.Largest[:min(len(e.Largest), largest)]
+	e.Largest = e.Largest[:min(len(e.Largest), max(0, largest))]
 }

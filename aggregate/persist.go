@@ -12,6 +12,8 @@ import (
 	"github.com/atoll-mesh/atoll/aggregate/sink"
 )
 
+var errNoDir = errors.New("aggregate.Options.Dir is empty; sinks need a directory for their queues")
+
 func openJournal(o Options) (*journal.Journal, error) {
 	if o.Dir == "" {
 		return nil, nil
@@ -29,7 +31,7 @@ func openJournal(o Options) (*journal.Journal, error) {
 func openSinks(o Options) (*sink.Sinks, error) {
 	if o.Dir == "" {
 		if len(o.Config.Sink.RemoteWrite)+len(o.Config.Sink.Kafka) > 0 {
-			return nil, errors.New("aggregate.Options.Dir is empty; sinks need a directory for their queues")
+			return nil, errNoDir
 		}
 		return nil, nil
 	}
@@ -51,7 +53,10 @@ func (a *Aggregator) recover() error {
 	}
 	start := time.Now()
 	seq, err := a.journal.LoadCheckpoint(func(r io.Reader) error {
-		return errors.Join(a.engine.Restore(r), a.owner.Restore(r))
+		if err := a.engine.Restore(r); err != nil {
+			return err
+		}
+		return a.owner.Restore(r)
 	})
 	if err != nil {
 		return fmt.Errorf("read the last checkpoint of aggregation: %w", err)
@@ -87,17 +92,37 @@ func (a *Aggregator) checkpoint() {
 	seq, err := a.journal.Rotate()
 	if err == nil {
 		err = a.journal.WriteCheckpoint(seq, func(w io.Writer) error {
-			return errors.Join(a.engine.Snapshot(w, nil), a.owner.Snapshot(w))
+			if err := a.engine.Snapshot(w, nil); err != nil {
+				return err
+			}
+			return a.owner.Snapshot(w)
 		})
 	}
+	a.unsaved = err != nil
 	if err != nil {
 		a.log.Warn("no checkpoint was written; aggregation goes on, and a restart would begin from the one before", "err", err)
 	}
 }
 
-func (a *Aggregator) close() error {
-	if a.journal == nil {
-		return nil
+// checkpointEarly writes a checkpoint before its time where the journal would be
+// full before: over its bound it keeps nothing.
+func (a *Aggregator) checkpointEarly() {
+	if a.journal == nil || a.unsaved {
+		return
 	}
-	return errors.Join(a.sinks.Close(), a.journal.Close())
+	if bytes, bound := a.journal.Size(); bytes > bound/2 {
+		a.checkpoint()
+	}
+}
+
+// close ends what open began, as far as it came.
+func (a *Aggregator) close() error {
+	var errs []error
+	if a.sinks != nil {
+		errs = append(errs, a.sinks.Close())
+	}
+	if a.journal != nil {
+		errs = append(errs, a.journal.Close())
+	}
+	return errors.Join(errs...)
 }

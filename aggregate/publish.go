@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 
 	"github.com/prometheus/prometheus/storage"
 
@@ -16,7 +18,9 @@ type outlet struct {
 	store storage.AppendableV2                       // nil if results are not stored
 	sinks interface{ Write([]partial.Sample) error } // nil without
 	m     *metrics
-	most  int // samples that wait at most
+	log   *slog.Logger
+	most  int  // samples that wait at most
+	stuck bool // the last attempt did not work
 	// waiting are results that the store could not take yet, oldest first.
 	waiting []partial.Sample
 }
@@ -40,20 +44,30 @@ func (o *outlet) publish(ctx context.Context, samples []partial.Sample) error {
 }
 
 // flush writes what waits. Only if the store refuses writing as such it stays:
-// a full disk, a store that is not open yet.
+// a full disk, a store that is not open yet. One sample that cannot be stored
+// does not hold up the others.
 func (o *outlet) flush(ctx context.Context) {
 	if len(o.waiting) == 0 || o.store == nil {
 		return
 	}
 	err := o.write(ctx)
+	if stuck := err != nil; stuck != o.stuck {
+		o.stuck = stuck
+		if stuck {
+			o.log.Warn("results wait, the store does not take them", "samples", len(o.waiting), "most", o.most, "err", err)
+		} else {
+			o.log.Info("the store takes results again", "samples", len(o.waiting))
+		}
+	}
 	if err == nil {
 		o.waiting = o.waiting[:0]
+		clear(o.waiting[:cap(o.waiting)])
 		if cap(o.waiting) > 1<<16 {
 			o.waiting = nil
 		}
 	} else if over := len(o.waiting) - o.most; over > 0 {
 		o.m.refused.WithLabelValues("pending").Add(float64(over))
-		o.waiting = append(o.waiting[:0], o.waiting[over:]...)
+		o.waiting = slices.Delete(o.waiting, 0, over)
 	}
 	o.m.pending.Set(float64(len(o.waiting)))
 }
@@ -68,11 +82,10 @@ func (o *outlet) write(ctx context.Context) error {
 		if err == nil {
 			continue
 		}
-		reason := refusal(err)
-		if reason == "" {
+		if errors.Is(err, flow.ErrUnavailable) {
 			return errors.Join(fmt.Errorf("store results: %w", err), app.Rollback())
 		}
-		refused[reason]++
+		refused[refusal(err)]++
 	}
 	if err := app.Commit(); err != nil {
 		return fmt.Errorf("store results: %w", err)
@@ -83,7 +96,7 @@ func (o *outlet) write(ctx context.Context) error {
 	return nil
 }
 
-// refusal is why one sample is refused for good, or "".
+// refusal is why one sample is refused for good.
 func refusal(err error) string {
 	switch {
 	case errors.Is(err, storage.ErrDuplicateSampleForTimestamp):
@@ -93,5 +106,5 @@ func refusal(err error) string {
 	case errors.Is(err, flow.ErrOverLimit):
 		return "limit"
 	}
-	return ""
+	return "invalid"
 }

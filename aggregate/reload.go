@@ -27,6 +27,9 @@ func (a *Aggregator) Prepare(next Config, rules *rule.Set) (commit, discard func
 	if err := errors.Join(append(errs, next.Validate())...); err != nil {
 		return nil, nil, err
 	}
+	if a.opts.Dir == "" && len(next.Sink.RemoteWrite)+len(next.Sink.Kafka) > 0 {
+		return nil, nil, errNoDir
+	}
 	commitSinks, discard := func() {}, func() {}
 	if a.sinks != nil {
 		if commitSinks, discard, err = a.sinks.Prepare(next.Sink); err != nil {
@@ -44,6 +47,10 @@ func (a *Aggregator) Prepare(next Config, rules *rule.Set) (commit, discard func
 func (a *Aggregator) reload(rules *rule.Set) error {
 	a.turn.Lock()
 	defer a.turn.Unlock()
+	// The engine may refuse; the owner must never know other rules than it.
+	if err := a.engine.Reload(rules); err != nil {
+		return err
+	}
 	a.owner.Reload(rules)
-	return a.engine.Reload(rules)
+	return nil
 }

@@ -14,6 +14,9 @@ import (
 // TopPath is where an island answers AskTop.
 const TopPath = "/api/atoll/v1/top/series"
 
+// answerMost bounds the answer of an island: 1000 entries of each kind are far less.
+const answerMost = 64 << 20
+
 // Tops are what the rules weigh, the heaviest first.
 type Tops struct {
 	Rules  []RuleTop  `json:"rules"`
@@ -77,7 +80,7 @@ func AskTop(ctx context.Context, url string, n int) (t Tops, err error) {
 		said, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10)) // the status says enough
 		return t, fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(said)))
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&t); err != nil {
+	if err := json.NewDecoder(io.LimitReader(resp.Body, answerMost)).Decode(&t); err != nil {
 		return t, fmt.Errorf("read the answer: %w", err)
 	}
 	return t, nil
