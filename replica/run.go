@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	wishDelay   = 50 * time.Millisecond  // hints that come close together are fetched together
-	yieldDelay  = 300 * time.Millisecond // on a new connection the lesser key starts
-	lookEvery   = time.Minute            // at documents of the future, at the clock
+	wishDelay   = 50 * time.Millisecond // hints that come close together are fetched together
+	yieldDelay  = 3 * time.Second       // on a new connection the lesser key starts
+	lookEvery   = time.Minute           // at documents of the future, at the clock
 	wishTries   = 5
 	maxWishes   = 4096
 	otherPeers  = 3 // tried in turn where one is busy or fails
@@ -110,7 +110,7 @@ func (r *Replica) connectLoop(ctx context.Context) {
 		case a := <-r.connected:
 			wg.Go(func() {
 				if r.o.Author().Public().Compare(a.peer) > 0 {
-					if !wait(ctx, yieldDelay) || !r.sessions.agreedAt(a.peer).Before(a.at) {
+					if !wait(ctx, yieldDelay) || !r.sessions.agreedAt(a.peer).Before(a.at.Add(-yieldDelay)) {
 						return
 					}
 				}

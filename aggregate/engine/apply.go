@@ -46,6 +46,7 @@ type kept struct {
 func (s *shard) apply(items []item, exts []extra, now int64) {
 	s.now = max(s.now, now)
 	chunks := *s.chunks.Load()
+	var road road
 	for i := range items {
 		it := &items[i]
 		n := it.id / chunkSize
@@ -59,6 +60,9 @@ func (s *shard) apply(items []item, exts []extra, now int64) {
 			continue
 		}
 		s.count.samples++
+		if it.ext == 0 && road.take(s, r, it) {
+			continue
+		}
 		st, hist := int64(0), (*histogram.FloatHistogram)(nil)
 		if it.ext != 0 {
 			st, hist = exts[it.ext-1].st, exts[it.ext-1].hist

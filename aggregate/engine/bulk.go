@@ -27,7 +27,7 @@ func (b *Batch) AppendRaws(raws []Raw) (left int) {
 
 func (b *Batch) appendRaws(raws []Raw) (left int) {
 	var prints [bulk]fingerprint
-	var parts [bulk]*segment
+	var spots [bulk]spot
 	e := b.e
 	for i := range raws {
 		prints[i] = e.fingerprint(raws[i].Labels)
@@ -36,55 +36,77 @@ func (b *Batch) appendRaws(raws []Raw) (left int) {
 	for i := range raws {
 		f := prints[i]
 		if s := e.shardOf(f).index.part(f.Hi, e.shardBits).Load(); s != nil {
-			parts[i] = s
-			touched ^= atomic.LoadUint64(&s.buckets[s.bucket(segmentKey(f.Lo))].keys[0])
+			x := &spots[i]
+			x.part = s
+			x.bucket = &s.buckets[s.bucket(segmentKey(f.Lo))]
+			touched ^= atomic.LoadUint64(&x.bucket.keys[0])
 		}
 	}
 	b.touched = touched // or the compiler would leave the loads out
-	var refs [bulk]Ref
-	var recs [bulk]*record
 	for i := range raws {
-		refs[i], recs[i] = e.spot(prints[i], parts[i])
+		spots[i].look(e, prints[i])
 	}
 	for i := range raws {
-		r := &raws[i]
-		r.Taken = false
-		if recs[i] != nil {
-			meta := recs[i].load()
-			ref := refs[i]
-			known := meta&(flagHead|flagDrop|flagRelearn) == flagHead|flagDrop
-			if ref.gen() == 0 {
-				ref |= Ref(metaGen(meta)) << 32
+		x, r := &spots[i], &raws[i]
+		if x.rec != nil {
+			meta := x.rec.load()
+			if x.ref.gen() == 0 {
+				x.ref |= Ref(metaGen(meta)) << 32
 			}
-			if known && ref.gen() == metaGen(meta) {
-				b.add(ref, meta, labels.EmptyLabels(), r.Labels, r.ST, r.T, r.V, nil)
+			if meta&(flagHead|flagDrop|flagRelearn) == flagHead|flagDrop && x.ref.gen() == metaGen(meta) {
+				b.addRaw(x.ref, meta, r)
 				r.Taken = true
 				continue
 			}
 		}
+		r.Taken = false
 		left++
 	}
 	return left
 }
 
-// spot finds the place of a record without looking at it: the generation in the
-// reference is 0 where the index does not say it.
-func (e *Engine) spot(f fingerprint, part *segment) (Ref, *record) {
-	if part == nil {
-		return 0, nil
+func (b *Batch) addRaw(ref Ref, meta uint64, r *Raw) {
+	if r.ST != 0 || meta&flagFresh != 0 {
+		b.add(ref, meta, labels.EmptyLabels(), r.Labels, r.ST, r.T, r.V, nil)
+		return
+	}
+	rep := ref.replica()
+	if rep == 0 {
+		rep = b.replica
+	}
+	p := &b.parts[ref.Index()&(1<<b.e.shardBits-1)]
+	p.items = append(p.items, item{v: r.V, t: r.T, id: ref.Index() >> b.e.shardBits, gen: ref.gen(), rep: rep})
+}
+
+// spot is where the record of a fingerprint is.
+type spot struct {
+	part   *segment
+	bucket *bucket // that the search begins with
+	ref    Ref     // its generation is 0 where the index does not say it
+	rec    *record
+}
+
+// look finds the place of a record without looking at it.
+func (x *spot) look(e *Engine, f fingerprint) {
+	if x.part == nil {
+		return
+	}
+	key := segmentKey(f.Lo)
+	val, ok := x.bucket.find(key)
+	if !ok {
+		if val, ok = x.part.find(key); !ok {
+			return
+		}
 	}
 	s := e.shardOf(f)
-	val, ok := part.find(segmentKey(f.Lo))
-	if !ok {
-		return 0, nil
-	}
 	if val&aliasBit == 0 {
-		return Ref(e.dense(s, val)), s.at(val)
+		x.ref, x.rec = Ref(e.dense(s, val)), s.at(val)
+		return
 	}
 	packed := s.aliases.load(val &^ aliasBit)
 	if packed == 0 {
-		return 0, nil
+		return
 	}
 	owner, id := e.locate(uint32(packed))
-	return Ref(packed & 0xffff_ffff_ffff), owner.at(id)
+	x.ref, x.rec = Ref(packed&0xffff_ffff_ffff), owner.at(id)
 }

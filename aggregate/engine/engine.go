@@ -73,6 +73,7 @@ type Engine struct {
 	journal   Journal
 	failed    func(error)
 	seed      uint64
+	secret    secret // made of seed
 	shards    []*shard
 	shardBits uint
 	src       sources
@@ -118,6 +119,7 @@ func New(o Options) (*Engine, error) {
 		}
 		e.seed = binary.LittleEndian.Uint64(b[:])
 	}
+	e.secret = newSecret(e.seed)
 	e.started.Store(never)
 	e.newest.Store(never)
 	for i := range 1 << e.shardBits {

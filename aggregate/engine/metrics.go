@@ -124,7 +124,7 @@ func (s *shard) bytes() int {
 		if c != nil {
 			n += chunkSize * 32
 			if c.first != nil {
-				n += chunkSize * 12
+				n += c.first.bytes()
 			}
 		}
 	}

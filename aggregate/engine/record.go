@@ -94,52 +94,129 @@ type chunk struct {
 }
 
 // firsts are the first samples of the records of a chunk, kept until the horizon
-// so that older ones that arrive later can be joined on.
+// so that older ones that arrive later can be joined on. Their times, in
+// milliseconds since base, take 2 bytes each as long as they lie close together.
 type firsts struct {
 	v    *[chunkSize]float64
-	dt   *[chunkSize]uint32 // 0: none; else born bit and milliseconds since base
+	near *[chunkSize]uint16 // 0: none; else born bit and time
+	far  *[chunkSize]uint32 // likewise, instead of near
 	base int64
 	n    int
 }
 
 const (
+	nearBorn   = 1 << 15
+	nearRange  = 1<<15 - 1
 	firstBorn  = 1 << 31
 	firstRange = 1<<31 - 1
 )
 
+func newFirsts(t int64) *firsts {
+	return &firsts{v: new([chunkSize]float64), near: new([chunkSize]uint16), base: t - nearRange/2}
+}
+
+// time is 0 for none, else the born bit and the time since base.
+func (f *firsts) time(i uint32) uint32 {
+	if f.far != nil {
+		return f.far[i]
+	}
+	d := uint32(f.near[i])
+	return d&nearBorn<<16 | d&nearRange
+}
+
+// widen makes room for times of 12 days on either side.
+func (f *firsts) widen() {
+	const shift = firstRange / 2
+	far := new([chunkSize]uint32)
+	for i := range uint32(chunkSize) {
+		if d := f.time(i); d != 0 {
+			far[i] = d&firstBorn | (d&firstRange + shift)
+		}
+	}
+	f.far, f.near, f.base = far, nil, f.base-shift
+}
+
+// narrow takes room back where all times lie close to the base, as in what a
+// snapshot of near ones says.
+func (f *firsts) narrow() {
+	near := new([chunkSize]uint16)
+	for i, d := range f.far {
+		if d&firstRange > nearRange {
+			return
+		}
+		near[i] = uint16(d>>16&nearBorn | d&nearRange)
+	}
+	f.near, f.far = near, nil
+}
+
+// set reports whether t fits in.
+func (f *firsts) set(i uint32, t int64, born bool) bool {
+	d := t - f.base
+	if f.far == nil {
+		if d > 0 && d <= nearRange {
+			f.near[i] = uint16(d)
+			if born {
+				f.near[i] |= nearBorn
+			}
+			return true
+		}
+		f.widen()
+		d = t - f.base
+	}
+	if d <= 0 || d > firstRange {
+		return false
+	}
+	f.far[i] = uint32(d)
+	if born {
+		f.far[i] |= firstBorn
+	}
+	return true
+}
+
+func (f *firsts) bytes() int {
+	if f.far != nil {
+		return chunkSize * 12
+	}
+	return chunkSize * 10
+}
+
 func (c *chunk) getFirst(i uint32) (t int64, v float64, born, ok bool) {
-	if c.first == nil || c.first.dt[i] == 0 {
+	if c.first == nil {
 		return 0, 0, false, false
 	}
-	d := c.first.dt[i]
+	d := c.first.time(i)
+	if d == 0 {
+		return 0, 0, false, false
+	}
 	return c.first.base + int64(d&firstRange), c.first.v[i], d&firstBorn != 0, true
 }
 
 // setFirst reports whether t fits in (12 days around the chunk's first one).
 func (c *chunk) setFirst(i uint32, t int64, v float64, born bool) bool {
 	if c.first == nil {
-		c.first = &firsts{v: new([chunkSize]float64), dt: new([chunkSize]uint32), base: t - firstRange/2}
+		c.first = newFirsts(t)
 	}
-	d := t - c.first.base
-	if d <= 0 || d > firstRange {
+	had := c.first.time(i) != 0
+	if !c.first.set(i, t, born) {
 		c.dropFirst(i)
 		return false
 	}
-	if c.first.dt[i] == 0 {
+	if !had {
 		c.first.n++
 	}
-	c.first.v[i], c.first.dt[i] = v, uint32(d)
-	if born {
-		c.first.dt[i] |= firstBorn
-	}
+	c.first.v[i] = v
 	return true
 }
 
 func (c *chunk) dropFirst(i uint32) {
-	if c.first == nil || c.first.dt[i] == 0 {
+	if c.first == nil || c.first.time(i) == 0 {
 		return
 	}
-	c.first.dt[i] = 0
+	if c.first.far != nil {
+		c.first.far[i] = 0
+	} else {
+		c.first.near[i] = 0
+	}
 	if c.first.n--; c.first.n == 0 {
 		c.first = nil
 	}

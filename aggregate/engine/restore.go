@@ -113,6 +113,7 @@ func (x *restorer) run(shards [][]byte, rules []byte) error {
 	d := &decoder{b: rules}
 	e := x.e
 	e.seed = d.u64()
+	e.secret = newSecret(e.seed)
 	if d.uvarint() != uint64(e.shardBits) || len(shards) != len(e.shards) {
 		if err := x.resize(len(shards)); err != nil {
 			return err

@@ -64,16 +64,17 @@ func (x *restorer) records(d *decoder) ([]*chunk, error) {
 }
 
 func (c *chunk) readFirsts(d *decoder) {
-	c.first = &firsts{v: new([chunkSize]float64), dt: new([chunkSize]uint32), base: int64(d.u64())}
+	c.first = &firsts{v: new([chunkSize]float64), far: new([chunkSize]uint32), base: int64(d.u64())}
 	for i := range c.bump {
-		c.first.dt[i], c.first.v[i] = d.u32(), d.float()
-		if c.first.dt[i] != 0 {
+		c.first.far[i], c.first.v[i] = d.u32(), d.float()
+		if c.first.far[i] != 0 {
 			c.first.n++
 		}
 	}
 	if !plausible(c.first.base) {
 		d.bad, d.b = true, nil
 	}
+	c.first.narrow()
 	if c.first.n == 0 {
 		c.first = nil
 	}

@@ -42,6 +42,34 @@ func newSegment(live int) *segment {
 // bucket is chosen by the upper half of the key; the lower half only tells apart.
 func (s *segment) bucket(key uint64) int { return int((key >> 32) * uint64(len(s.buckets)) >> 32) }
 
+// find looks at one bucket only, at all of its keys at once: which of them it is
+// cannot be predicted. It may be called without a lock.
+func (b *bucket) find(key uint64) (uint32, bool) {
+	k0, k1, k2 := atomic.LoadUint64(&b.keys[0]), atomic.LoadUint64(&b.keys[1]), atomic.LoadUint64(&b.keys[2])
+	k3, k4 := atomic.LoadUint64(&b.keys[3]), atomic.LoadUint64(&b.keys[4])
+	n := uint(bucketSlots)
+	if k0 == key {
+		n = 0
+	}
+	if k1 == key {
+		n = 1
+	}
+	if k2 == key {
+		n = 2
+	}
+	if k3 == key {
+		n = 3
+	}
+	if k4 == key {
+		n = 4
+	}
+	if n >= bucketSlots {
+		return 0, false
+	}
+	v := atomic.LoadUint32(&b.vals[n])
+	return v, atomic.LoadUint64(&b.keys[n]) == key
+}
+
 // find may be called without a lock.
 func (s *segment) find(key uint64) (uint32, bool) {
 	buckets := s.buckets

@@ -73,12 +73,13 @@ type tooLarge struct {
 
 func (e *tooLarge) Error() string { return e.text }
 
+// reset leaves series as they are: they point into memory that the request after
+// this one uses again, or into what it has replaced by larger one.
 func (b *batch) reset(maxSeries, room int) {
 	clear(b.histograms)
 	clear(b.exemplarV1)
 	clear(b.exemplarV2)
 	clear(b.symbols)
-	clear(b.series)
 	b.series, b.samples, b.histograms = b.series[:0], b.samples[:0], b.histograms[:0]
 	b.exemplarV1, b.exemplarV2 = b.exemplarV1[:0], b.exemplarV2[:0]
 	b.refs, b.symbols, b.side = b.refs[:0], b.symbols[:0], b.side[:0]

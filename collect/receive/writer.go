@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"time"
+	"unsafe"
 
 	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/histogram"
@@ -72,7 +73,9 @@ func (w *writer) release() {
 	w.stats, w.problems = stats{}, problems{}
 	clear(w.symbolCopies)
 	clear(w.exemplarBuf)
-	clear(w.rawSamples)
+	if cap(w.rawSamples)*int(unsafe.Sizeof(flow.RawSample{})) > keepBytes {
+		w.rawSamples, w.rawFrom = nil, nil
+	}
 	if cap(w.symbolHashes)*8 > keepBytes {
 		w.symbolHashes = nil
 	}
@@ -109,8 +112,8 @@ func (w *writer) write() *refusal {
 }
 
 func (w *writer) appendAll() error {
-	if w.raw != nil {
-		w.appendRaw()
+	if w.raw != nil && w.appendRaw() {
+		return nil
 	}
 	for i := range w.b.series {
 		if w.tookRaw(i, false) {
@@ -184,9 +187,57 @@ func (w *writer) appendSeries(i int) error {
 }
 
 // appendRaw shows all samples at once to an appender that may know their series by
-// the bytes of their labels.
-func (w *writer) appendRaw() {
+// the bytes of their labels, and reports whether it took all there is.
+func (w *writer) appendRaw() bool {
 	w.rawSamples, w.rawFrom = w.rawSamples[:0], w.rawFrom[:0]
+	single := w.singles()
+	if !single {
+		w.selectRaw()
+	}
+	w.raw.AppendRaw(w.rawSamples)
+	if !single {
+		return false
+	}
+	if w.takenAll() {
+		w.stats.samples += len(w.rawSamples)
+		return true
+	}
+	for i := range len(w.rawSamples) + 1 {
+		w.rawFrom = append(w.rawFrom, i)
+	}
+	return false
+}
+
+// singles selects all samples if every series has one, as nearly all requests are.
+func (w *writer) singles() bool {
+	all, samples := w.b.series, w.b.samples
+	if len(all) != len(samples) || len(w.b.histograms)+len(w.b.exemplarV1) > 0 {
+		return false
+	}
+	raws := slices.Grow(w.rawSamples[:0], len(all))[:len(all)]
+	for i := range all {
+		s, x := &all[i], &samples[i]
+		if s.sampleTo != s.sampleFrom+1 || x.t > w.maxTime {
+			return false
+		}
+		r := &raws[i]
+		r.Labels, r.ST, r.T, r.V = s.labels, 0, x.t, x.v
+	}
+	w.rawSamples = raws
+	return true
+}
+
+func (w *writer) takenAll() bool {
+	for i := range w.rawSamples {
+		if !w.rawSamples[i].Taken {
+			return false
+		}
+	}
+	return true
+}
+
+// selectRaw selects what may be taken by bytes of a request of any kind.
+func (w *writer) selectRaw() {
 	for i := range w.b.series {
 		s := &w.b.series[i]
 		w.rawFrom = append(w.rawFrom, len(w.rawSamples))
@@ -198,7 +249,6 @@ func (w *writer) appendRaw() {
 		}
 	}
 	w.rawFrom = append(w.rawFrom, len(w.rawSamples))
-	w.raw.AppendRaw(w.rawSamples)
 }
 
 func (w *writer) tooFarAhead(s *series) bool {

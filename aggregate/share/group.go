@@ -1,0 +1,179 @@
+package share
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/atoll-mesh/atoll/aggregate/owner"
+	"github.com/atoll-mesh/atoll/aggregate/partial"
+	"github.com/atoll-mesh/atoll/aggregate/rule"
+)
+
+// group is what the sources counted in one group.
+type group struct {
+	labels labels.Labels
+	slot   int
+	last   int64   // newest asOf
+	shown  int64   // the newest window whose total was published here
+	counts []count // by source, asOf; of each source the newest to through and those after it
+	// recent are the amounts of own windows that may come again, with late: correct.
+	recent []amount
+}
+
+type amount struct {
+	end int64
+	acc partial.Acc
+}
+
+func (rs *ruleState) key(ls labels.Labels) []byte {
+	rs.scratch = ls.Bytes(rs.scratch)
+	return rs.scratch
+}
+
+// group finds or makes a group.
+func (rs *ruleState) group(ls labels.Labels, hash uint64) *group {
+	key := rs.key(ls)
+	g := rs.groups[string(key)]
+	if g == nil {
+		g = &group{labels: ls, slot: slotOf(rs.rule.Hash, hash), last: never, shown: never}
+		rs.groups[string(key)] = g
+	}
+	return g
+}
+
+func (c *count) compare(s source, asOf int64) int {
+	return cmp.Or(c.source.compare(s), cmp.Compare(c.asOf, asOf))
+}
+
+// put notes what a source counted; of two as of the same time the newer stays.
+func (g *group) put(c count, through int64) {
+	i, found := slices.BinarySearchFunc(g.counts, c, func(a, b count) int { return a.compare(b.source, b.asOf) })
+	switch {
+	case found && g.counts[i].seq >= c.seq:
+		return
+	case found:
+		g.counts[i] = c
+	default:
+		g.counts = slices.Insert(g.counts, i, c)
+	}
+	g.last = max(g.last, c.asOf)
+	g.prune(through)
+}
+
+// prune drops what a newer count up to through replaces.
+func (g *group) prune(through int64) {
+	keep := g.counts[:0]
+	for i := range g.counts {
+		c := &g.counts[i]
+		if next := i + 1; next < len(g.counts) && g.counts[next].source == c.source && g.counts[next].asOf <= through {
+			continue
+		}
+		keep = append(keep, *c)
+	}
+	clear(g.counts[len(keep):])
+	g.counts = keep
+}
+
+// total is what all sources counted to the end of a window.
+func (g *group) total(end int64) partial.Acc {
+	var sum partial.Acc
+	for i := range g.counts {
+		c := &g.counts[i]
+		if c.asOf > end {
+			continue
+		}
+		if next := i + 1; next < len(g.counts) && g.counts[next].source == c.source && g.counts[next].asOf <= end {
+			continue
+		}
+		count1(&sum, &c.acc)
+	}
+	return sum
+}
+
+// of is the newest count of a source; nil if there is none.
+func (g *group) of(s source) *count {
+	var newest *count
+	for i := range g.counts {
+		if g.counts[i].source == s {
+			newest = &g.counts[i]
+		}
+	}
+	return newest
+}
+
+// count1 adds the cumulative parts of one accumulator to another.
+func count1(to, a *partial.Acc) {
+	to.Increase.AddSum(a.Increase)
+	to.Increase.AddSum(a.Carry)
+	to.IncreaseProm.AddSum(a.IncreaseProm)
+	to.IncreaseProm.AddSum(a.CarryProm)
+	to.Sum.AddSum(a.Sum)
+	to.Sum.AddSum(a.CarrySum)
+	to.Merge(0, &partial.Acc{Quant: a.Quant, Buckets: a.Buckets, Hist: a.Hist})
+}
+
+// remembers reports whether windows of this island come again as a whole.
+func (rs *ruleState) remembers() bool { return rs.rule.Late == rule.Correct || rs.rule.Early }
+
+// own counts a window of this island and returns the new sum. Windows that may
+// come again are kept apart from the sum of those that may not.
+func (rs *ruleState) own(g *group, s source, end int64, a *partial.Acc) partial.Acc {
+	var sum partial.Acc
+	if rs.remembers() {
+		g.recent = slices.DeleteFunc(g.recent, func(x amount) bool { return x.end == end })
+		horizon := rs.newest - rs.rule.MaxAge.Milliseconds() - 2*rs.interval()
+		var base amount
+		rest := g.recent[:0]
+		for _, x := range g.recent {
+			if x.end <= horizon {
+				count1(&base.acc, &x.acc)
+				base.end = never
+			} else {
+				rest = append(rest, x)
+			}
+		}
+		var mine partial.Acc
+		count1(&mine, a)
+		g.recent = append(rest, amount{end, mine})
+		if base.end == never {
+			g.recent = append(g.recent, base)
+		}
+		slices.SortFunc(g.recent, func(x, y amount) int { return cmp.Compare(x.end, y.end) })
+		for i := range g.recent {
+			count1(&sum, &g.recent[i].acc)
+		}
+		return sum
+	}
+	if c := g.of(s); c != nil {
+		count1(&sum, &c.acc)
+	}
+	count1(&sum, a)
+	return sum
+}
+
+// sweep forgets groups that no source speaks of any more.
+func (rs *ruleState) sweep(now int64) {
+	const parts = 4
+	if now-rs.swept < rs.rule.ForgetAfter.Milliseconds()/parts {
+		return
+	}
+	rs.swept = now
+	horizon := now - max(rs.rule.ForgetAfter, rs.rule.MaxAge).Milliseconds() - 2*rs.interval()
+	for key, g := range rs.groups {
+		if g.last < horizon {
+			delete(rs.groups, key)
+		}
+	}
+}
+
+// combined is what all parts of a cell say.
+func (rs *ruleState) combined(c *cell) partial.Acc {
+	parts := make([]owner.Part, len(c.parts))
+	for i := range c.parts {
+		p := &c.parts[i]
+		parts[i] = owner.Part{Source: p.source.name, Epoch: p.source.life, Acc: p.acc}
+	}
+	return owner.Combine(rs.rule.Needs(), parts)
+}

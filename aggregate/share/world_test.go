@@ -1,0 +1,386 @@
+package share
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/atoll-mesh/atoll/aggregate/partial"
+	"github.com/atoll-mesh/atoll/aggregate/rule"
+	"github.com/atoll-mesh/atoll/flow"
+)
+
+const ruleText = `- {interval: 10s, by: [job], max_lag: 110s, outputs: [total, increase, sum_samples, count_samples, "quantiles(0.5)"]}
+`
+
+func load(t testing.TB, text string) *rule.Set {
+	t.Helper()
+	set, err := rule.Load("rules.yml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+// world is some islands, what is between them, and what they published. It lives in
+// a synctest bubble.
+type world struct {
+	t     *testing.T
+	seed  uint64
+	set   *rule.Set
+	step  int64 // interval, ms
+	nodes []*node
+
+	mu      sync.Mutex
+	rnd     *rand.Rand
+	cut     map[[2]string]bool // no message passes
+	out     map[[2]string]bool // the first does not see the second as a member
+	calm    bool               // no faults any more
+	pending flow.Bytes
+	said    map[string][]emission // by series and time
+	pushed  map[int64][]*partial.Window
+	events  []string
+}
+
+type emission struct {
+	node  string
+	value float64
+	at    time.Time
+}
+
+// node is one island over its starts.
+type node struct {
+	w        *world
+	name     string
+	mu       sync.Mutex
+	starts   uint64
+	share    *Share
+	up       bool
+	stop     context.CancelFunc
+	done     chan struct{}
+	first    int64 // end of its first window
+	last     int64 // of its last; 0: goes on
+	next     int64 // of the next window
+	snapshot []byte
+	journal  []*partial.Window // pushed since the snapshot
+	dir      string
+}
+
+func newWorld(t *testing.T, seed uint64, n int) *world {
+	set := load(t, ruleText)
+	w := &world{
+		t: t, seed: seed, set: set, step: set.Rules[0].Interval.Milliseconds(), rnd: rand.New(rand.NewPCG(seed, 77)),
+		cut: map[[2]string]bool{}, out: map[[2]string]bool{}, said: map[string][]emission{}, pushed: map[int64][]*partial.Window{},
+	}
+	for i := range n {
+		w.nodes = append(w.nodes, &node{w: w, name: fmt.Sprint("n", i), first: w.end(time.Now())})
+	}
+	return w
+}
+
+func (w *world) end(at time.Time) int64 { return w.set.Rules[0].Window(at.UnixMilli()) }
+
+func (w *world) chance(p float64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.rnd.Float64() < p
+}
+
+// trouble is chance while there are faults.
+func (w *world) trouble(p float64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.calm && w.rnd.Float64() < p
+}
+
+func (w *world) between(least, most time.Duration) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return least + time.Duration(w.rnd.Int64N(int64(most-least)+1))
+}
+
+func (w *world) note(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.events = append(w.events, fmt.Sprintf("%d: ", time.Now().UnixMilli())+fmt.Sprintf(format, args...))
+}
+
+// window is what a node saw of a window: a function of seed, node and end alone.
+func (w *world) window(node string, end int64) *partial.Window {
+	r := w.set.Rules[0]
+	rnd := rand.New(rand.NewPCG(w.seed^uint64(end), uint64(idOf([]string{node}))))
+	out := &partial.Window{Rule: r, End: end}
+	for g := range 12 {
+		if rnd.IntN(3) == 0 {
+			continue
+		}
+		ls := labels.FromStrings("__name__", "m", "job", fmt.Sprint("j", g))
+		var a partial.Acc
+		for range 1 + rnd.IntN(3) {
+			a.Observe(r.Needs(), end-int64(rnd.IntN(int(w.step))), float64(rnd.IntN(1000)))
+		}
+		a.Increase.Add(float64(rnd.IntN(1000)))
+		out.Rows = append(out.Rows, partial.Row{Group: ls, Hash: ls.Hash(), Acc: a})
+	}
+	return out
+}
+
+// members as a node sees them.
+func (n *node) members() (names []string) {
+	n.w.mu.Lock()
+	defer n.w.mu.Unlock()
+	for _, o := range n.w.nodes {
+		if !n.w.out[[2]string{n.name, o.name}] {
+			names = append(names, o.name)
+		}
+	}
+	return names
+}
+
+// start begins a life from what is on disk.
+func (n *node) start() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.up {
+		return
+	}
+	n.starts++
+	s, err := New(Options{
+		Self: n.name, Rules: n.w.set, Members: n.members, Transport: &wire{n, n.starts}, Start: n.starts,
+		Publish: n.recorder(n.starts), Dir: n.dir, MaxPending: n.w.pending,
+	})
+	if err != nil {
+		n.w.t.Fatal(err)
+	}
+	if n.snapshot != nil {
+		if err := s.Restore(bytes.NewReader(n.snapshot)); err != nil {
+			n.w.t.Fatal(err)
+		}
+	} else {
+		s.life = 1 // the journal is whole
+	}
+	for _, win := range n.journal {
+		n.push(s, win)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n.share, n.up, n.stop, n.done = s, true, cancel, make(chan struct{})
+	go func() {
+		defer close(n.done)
+		if err := s.Run(ctx); err != nil {
+			n.w.t.Error(err)
+		}
+	}()
+}
+
+func (n *node) push(s *Share, win *partial.Window) {
+	c := *win
+	c.Rows = slices.Clone(win.Rows)
+	if err := s.Push(&c); err != nil {
+		n.w.t.Error(err)
+	}
+}
+
+// seal pushes the windows that are over.
+func (n *node) seal() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.up {
+		return
+	}
+	if n.next == 0 {
+		n.next = n.first
+	}
+	for ; n.next <= time.Now().UnixMilli() && (n.last == 0 || n.next <= n.last); n.next += n.w.step {
+		win := n.w.window(n.name, n.next)
+		n.journal = append(n.journal, win)
+		n.w.mu.Lock()
+		n.w.pushed[win.End] = append(n.w.pushed[win.End], win)
+		n.w.mu.Unlock()
+		n.push(n.share, win)
+	}
+}
+
+func (n *node) checkpoint() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.up {
+		return
+	}
+	var b bytes.Buffer
+	if err := n.share.Snapshot(&b); err != nil {
+		n.w.t.Error(err)
+	}
+	n.snapshot, n.journal = b.Bytes(), nil
+}
+
+// kill ends a life at once; what goes on in it reaches nobody.
+func (n *node) kill() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.up {
+		n.up = false
+		n.stop()
+	}
+}
+
+func (n *node) alive(start uint64) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.up && n.starts == start
+}
+
+func (n *node) recorder(start uint64) func(context.Context, []partial.Sample) error {
+	return func(_ context.Context, samples []partial.Sample) error {
+		if !n.alive(start) || n.w.trouble(0.02) {
+			return errors.New("refused")
+		}
+		n.w.mu.Lock()
+		for _, s := range samples {
+			key := fmt.Sprintf("%s@%d", s.Labels, s.T)
+			n.w.said[key] = append(n.w.said[key], emission{n.name, s.V, time.Now()})
+		}
+		n.w.mu.Unlock()
+		if n.w.trouble(0.01) { // dies before it can tell anybody
+			n.w.note("%s dies after publishing", n.name)
+			n.w.fail(n, n.w.between(time.Second, 30*time.Second))
+		}
+		return nil
+	}
+}
+
+// wire is the network as one start of a node sees it.
+type wire struct {
+	n     *node
+	start uint64
+}
+
+var errLost = errors.New("nothing came back")
+
+func (x *wire) passes(a, b string) bool {
+	w := x.n.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.cut[[2]string{a, b}] && !w.cut[[2]string{b, a}] && (w.calm || w.rnd.Float64() > 0.08)
+}
+
+func (x *wire) Send(ctx context.Context, to string, data []byte) ([]byte, error) {
+	w := x.n.w
+	i := slices.IndexFunc(w.nodes, func(n *node) bool { return n.name == to })
+	target := w.nodes[i]
+	once := func() ([]byte, error) {
+		delay := w.between(time.Millisecond, 150*time.Millisecond)
+		if w.chance(0.05) {
+			delay = w.between(time.Second, 4*time.Second)
+		}
+		time.Sleep(delay)
+		if !x.n.alive(x.start) || !x.passes(x.n.name, to) {
+			return nil, errLost
+		}
+		target.mu.Lock()
+		s, up := target.share, target.up
+		target.mu.Unlock()
+		if !up {
+			return nil, errLost
+		}
+		return s.Handle(ctx, x.n.name, data)
+	}
+	if w.chance(0.1) {
+		go func() { _, _ = once() }()
+	}
+	answer, err := once()
+	time.Sleep(w.between(time.Millisecond, 100*time.Millisecond))
+	if err != nil || !x.passes(to, x.n.name) || !x.n.alive(x.start) {
+		return nil, errors.Join(err, errLost)
+	}
+	return answer, nil
+}
+
+// fail kills a node for a while; the others see it after a while each.
+func (w *world) fail(n *node, d time.Duration) {
+	w.note("%s down for %s", n.name, d)
+	go n.kill()
+	for _, o := range w.nodes {
+		if seen := w.between(8*time.Second, 30*time.Second); o != n && seen < d {
+			time.AfterFunc(seen, func() { w.see(o, n, false) })
+			time.AfterFunc(d+w.between(0, 5*time.Second), func() { w.see(o, n, true) })
+		}
+	}
+	time.AfterFunc(d, func() {
+		n.mu.Lock()
+		done, up := n.done, n.up
+		n.mu.Unlock()
+		if up {
+			return
+		}
+		<-done // what it does after the kill reaches nobody
+		n.start()
+		w.note("%s is back", n.name)
+	})
+}
+
+func (w *world) see(o, n *node, in bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.out[[2]string{o.name, n.name}] = !in
+}
+
+// part cuts the network in two; the larger side loses sight of the smaller.
+func (w *world) part(few []*node, d time.Duration) {
+	for _, a := range few {
+		w.note("%s cut off for %s", a.name, d)
+		for _, b := range w.nodes {
+			if slices.Contains(few, b) {
+				continue
+			}
+			key := [2]string{a.name, b.name}
+			w.mu.Lock()
+			w.cut[key] = true
+			w.mu.Unlock()
+			time.AfterFunc(d, func() {
+				w.mu.Lock()
+				delete(w.cut, key)
+				w.mu.Unlock()
+			})
+			if seen := w.between(8*time.Second, 40*time.Second); 2*len(few) < len(w.nodes) && seen < d {
+				time.AfterFunc(seen, func() { w.see(b, a, false) })
+				time.AfterFunc(d+w.between(0, 5*time.Second), func() { w.see(b, a, true) })
+			}
+		}
+	}
+}
+
+// run lets the nodes seal and write checkpoints until ctx ends.
+func (w *world) run(ctx context.Context) {
+	for _, n := range w.nodes {
+		go func() {
+			for ctx.Err() == nil {
+				time.Sleep(w.between(100*time.Millisecond, 1500*time.Millisecond))
+				n.seal()
+				if w.chance(0.05) {
+					n.checkpoint()
+				}
+			}
+		}()
+	}
+}
+
+// end of the world: everybody stops.
+func (w *world) close() {
+	for _, n := range w.nodes {
+		n.kill()
+		n.mu.Lock()
+		done := n.done
+		n.mu.Unlock()
+		if done != nil {
+			<-done
+		}
+	}
+}
