@@ -15,7 +15,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
@@ -133,10 +132,6 @@ func (r *rig) reloaded(rules string) {
 		r.t.Fatal(err)
 	}
 	commit()
-}
-
-func (r *rig) refused(reason string) float64 {
-	return testutil.ToFloat64(r.m.refused.WithLabelValues(reason))
 }
 
 // client appends through a door as a scraper does: with the references it was given.

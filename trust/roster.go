@@ -172,12 +172,13 @@ func (b *build) naming() {
 		if k != l.member.Key {
 			continue
 		}
-		if !l.struck.IsZero() {
+		switch {
+		case !l.struck.IsZero():
 			l.standing = Revoked
-		} else if l.leftAt != 0 {
+		case l.leftAt != 0:
 			l.standing = Left
 			b.departed = append(b.departed, l.left)
-		} else {
+		default:
 			b.members = append(b.members, l.member)
 		}
 	}

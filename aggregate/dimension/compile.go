@@ -58,16 +58,16 @@ type compilation struct {
 	found []finding
 }
 
-func (c *compilation) refuse(path, format string, args ...any) {
-	c.found = append(c.found, finding{path: path, message: fmt.Sprintf(format, args...), offset: -1})
+func (k *compilation) refuse(path, format string, args ...any) {
+	k.found = append(k.found, finding{path: path, message: fmt.Sprintf(format, args...), offset: -1})
 }
 
-func (c *compilation) warn(path, format string, args ...any) {
-	c.found = append(c.found, finding{path: path, message: fmt.Sprintf(format, args...), offset: -1, warning: true})
+func (k *compilation) warn(path, format string, args ...any) {
+	k.found = append(k.found, finding{path: path, message: fmt.Sprintf(format, args...), offset: -1, warning: true})
 }
 
-func (c *compilation) ok() bool {
-	return !slices.ContainsFunc(c.found, func(f finding) bool { return !f.warning })
+func (k *compilation) ok() bool {
+	return !slices.ContainsFunc(k.found, func(f finding) bool { return !f.warning })
 }
 
 func (c compiler) compile(r Rule) (*plan, []finding) {

@@ -140,7 +140,7 @@ func readAll(t testing.TB, db storage.Queryable, metric string) map[string][]poi
 	set := q.Select(context.Background(), true, nil, labels.MustNewMatcher(labels.MatchEqual, labels.MetricName, metric))
 	for set.Next() {
 		s := set.At()
-		key := s.Labels().DropMetricName().String()
+		key := s.Labels().DropReserved(func(name string) bool { return name == labels.MetricName }).String()
 		for it := s.Iterator(nil); it.Next() != chunkenc.ValNone; {
 			at, v := it.At()
 			out[key] = append(out[key], point{t: at, v: v, stale: promvalue.IsStaleNaN(v)})

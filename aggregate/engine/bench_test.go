@@ -104,7 +104,6 @@ func BenchmarkCommit(b *testing.B) {
 type bench struct {
 	r      *rig
 	bodies [][]byte
-	round  int64
 	buf    []byte
 	sum    uint64
 	bulk   bool

@@ -33,9 +33,9 @@ func (r Ref) replica() uint8 { return uint8(r >> 40) }
 type Verdict uint8
 
 const (
-	// Matched: at least one rule takes the series.
+	// Matched says that at least one rule takes the series.
 	Matched Verdict = 1 << iota
-	// Drop: a rule that takes it says that its samples are not to be stored.
+	// Drop says that a rule that takes it wants its samples not stored.
 	Drop
 )
 

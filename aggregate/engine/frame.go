@@ -180,14 +180,15 @@ func (e *Engine) replayItem(d *decoder, b *Batch, reps []uint8, before int64, sc
 		return 0, errShort
 	}
 	old := Ref(index) | Ref(gen)<<32
-	ref, meta, ok := old, uint64(0), true
+	ref := old
 	if raw != nil {
 		ls, err := parseLabels(raw, scratch)
 		if err != nil {
 			return 0, err
 		}
-		if ref, meta, ok = b.lookup(e.fingerprint(raw), ls); !ok {
-			return t, nil // no rule takes it any more
+		var taken bool
+		if ref, _, taken = b.lookup(e.fingerprint(raw), ls); !taken {
+			return t, nil // no rule does so any more
 		}
 		if e.replayed == nil {
 			e.replayed = map[Ref]Ref{}
@@ -196,7 +197,6 @@ func (e *Engine) replayItem(d *decoder, b *Batch, reps []uint8, before int64, sc
 	} else if now, moved := e.replayed[old]; moved {
 		ref = now
 	}
-	_ = meta
 	it := item{v: v, t: t, id: ref.Index() >> e.shardBits, gen: ref.gen(), rep: reps[place]}
 	if x.st != 0 || x.hist != nil {
 		b.exts = append(b.exts, x)

@@ -78,8 +78,6 @@ func (g *gaps) unlink(id, before, i uint32) {
 	g.live--
 }
 
-func (g *gaps) has(id uint32) bool { return g.heads[id] != 0 }
-
 // created tells whether the record's beginning is known by its creation time.
 func (g *gaps) created(id uint32) bool {
 	for i := g.heads[id]; i != 0; i = g.all[i-1].next {

@@ -27,7 +27,6 @@ type rig struct {
 	totals  map[string]float64               // increase and carry, of the newest revisions
 	prom    map[string]float64
 	count   map[string]int // publications by group and end
-	names   []string       // rules in order of publication
 }
 
 func loadRules(t testing.TB, text string) *rule.Set {

@@ -118,9 +118,7 @@ func TestOldBacklog(t *testing.T) {
 	r := newRig(t, total)
 	other := point{ls: labelsWith("instance", "b")}
 	var ds []delivery
-	for _, d := range regular() {
-		ds = append(ds, d)
-	}
+	ds = append(ds, regular()...)
 	for at := -1795.0; at < 600; at += 10 {
 		p := other
 		p.t, p.v = at, counter(at)

@@ -108,7 +108,7 @@ func (s *shard) appendRecords(b []byte) []byte {
 		if kind == 2 {
 			b = binary.LittleEndian.AppendUint64(b, uint64(c.first.base))
 			for i := range c.bump {
-				b = binary.LittleEndian.AppendUint32(b, c.first.time(uint32(i)))
+				b = binary.LittleEndian.AppendUint32(b, c.first.time(i))
 				b = appendFloat(b, c.first.v[i])
 			}
 		}

@@ -96,7 +96,8 @@ func (f *frames) frame(b []byte) {
 
 func (s *ruleState) write(out *frames, which func(*rule.Rule, uint64) bool) {
 	mine := func(hash uint64) bool { return which == nil || which(s.rule, hash) }
-	b := append(out.b[:0], frameRule)
+	b := out.b[:0]
+	b = append(b, frameRule)
 	b = binary.LittleEndian.AppendUint64(b, s.rule.Hash)
 	b = binary.AppendVarint(binary.AppendVarint(b, s.newest), s.swept)
 	b = binary.AppendUvarint(b, uint64(len(s.marks)))

@@ -149,6 +149,7 @@ func (t *total) replace(end int64, next share, horizon int64) {
 		}
 	}
 	clear(t.recent[len(keep):])
-	t.recent = append(keep, dated{end, next})
+	keep = append(keep, dated{end, next})
+	t.recent = keep
 	t.sum.add(&next)
 }

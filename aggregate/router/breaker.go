@@ -81,12 +81,12 @@ func (b *breaker) Record(err error) {
 	} else {
 		b.cb.RecordFailure()
 	}
-	switch now := b.cb.State(); {
-	case now == was:
-	case now == circuitbreaker.ClosedState:
+	switch now := b.cb.State(); now {
+	case was:
+	case circuitbreaker.ClosedState:
 		b.state.Set(closed)
 		b.log.Info("the backend takes samples again", "backend", b.name)
-	case now == circuitbreaker.OpenState:
+	case circuitbreaker.OpenState:
 		b.pause = min(2*b.pause, time.Duration(b.limits.MaxPause))
 		if was == circuitbreaker.ClosedState {
 			b.pause = time.Duration(b.limits.Pause)

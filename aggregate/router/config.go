@@ -126,7 +126,7 @@ func (c Config) Validate() error {
 	}
 	seen := map[string]int{}
 	for i, b := range c.Backends {
-		err := errors.Join(b.RemoteWrite.Validate(), b.Window.validate())
+		err := errors.Join(b.Validate(), b.validate())
 		if err != nil {
 			for _, line := range strings.Split(err.Error(), "\n") {
 				bad("backends[%d].%s", i, line)

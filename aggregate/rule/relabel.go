@@ -240,7 +240,8 @@ func expandNumbers(template string, found []string) string {
 		if !dollar {
 			return out.String()
 		}
-		digits, after, shown := rest, "", "$"
+		var digits, after string
+		shown := "$"
 		if braced, ok := strings.CutPrefix(rest, "{"); ok && strings.Contains(braced, "}") {
 			digits, after, _ = strings.Cut(braced, "}")
 			shown = "${" + digits + "}"

@@ -168,7 +168,7 @@ func (r *reader) regex(keys map[string]entry, field string, s *step) string {
 func (r *reader) demands(n *yaml.Node, field string, keys map[string]entry, s *step) {
 	d := actions()[s.action]
 	has := func(name string) bool { e, ok := keys[name]; return ok && !isNull(e.value) }
-	if len(s.source) < d.sources && !(d.conditions && has("if")) {
+	if len(s.source) < d.sources && (!d.conditions || !has("if")) {
 		r.fail(n, field, "action %s wants source_labels with at least %d labels, found %d", s.action, d.sources, len(s.source))
 	}
 	if d.target && s.target == "" {

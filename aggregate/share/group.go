@@ -136,7 +136,8 @@ func (rs *ruleState) own(g *group, s source, end int64, a *partial.Acc) partial.
 		}
 		var mine partial.Acc
 		count1(&mine, a)
-		g.recent = append(rest, amount{end, mine})
+		rest = append(rest, amount{end, mine})
+		g.recent = rest
 		if base.end == never {
 			g.recent = append(g.recent, base)
 		}

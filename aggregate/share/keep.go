@@ -283,7 +283,7 @@ func (rs *ruleState) finish(w *window, all bool) {
 		delete(w.cells, key)
 	}
 	if len(hashes) > 0 {
-		merged := append(rs.done[w.end], hashes...)
+		merged := slices.Concat(rs.done[w.end], hashes)
 		slices.Sort(merged)
 		rs.done[w.end] = slices.Compact(merged)
 	}

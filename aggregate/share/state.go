@@ -10,8 +10,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/prometheus/prometheus/model/labels"
-
 	"github.com/atoll-mesh/atoll/aggregate/partial"
 )
 
@@ -190,7 +188,7 @@ func (rs *ruleState) restoreGroup(d *decoder) error {
 	}
 	slices.SortFunc(g.counts, func(a, b count) int { return cmp.Or(a.source.compare(b.source), cmp.Compare(a.asOf, b.asOf)) })
 	if d.err == nil {
-		rs.groups[string(rs.key(labels.Labels(x.labels)))] = g
+		rs.groups[string(rs.key(x.labels))] = g
 	}
 	return d.err
 }

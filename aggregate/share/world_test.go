@@ -116,7 +116,7 @@ func (w *world) note(format string, args ...any) {
 // window is what a node saw of a window: a function of seed, node and end alone.
 func (w *world) window(node string, end int64) *partial.Window {
 	r := w.set.Rules[0]
-	rnd := rand.New(rand.NewPCG(w.seed^uint64(end), uint64(idOf([]string{node}))))
+	rnd := rand.New(rand.NewPCG(w.seed^uint64(end), idOf([]string{node})))
 	out := &partial.Window{Rule: r, End: end}
 	for g := range 12 {
 		if rnd.IntN(3) == 0 {

@@ -62,7 +62,8 @@ func TestKill(t *testing.T) {
 	}
 	q := open(t, dir, 4<<20, nil)
 	got := drain(t, q)
-	if len(got) == 0 || got[0] > read+1 || got[len(got)-1] < stored {
+	// The last acknowledgement may have been kept and not spoken of.
+	if len(got) == 0 || got[0] > read+2 || got[len(got)-1] < stored {
 		t.Fatalf("%d entries are left; %d was put and %d acknowledged", len(got), stored, read)
 	}
 	wantRange(t, got, got[0], got[0]+len(got))

@@ -22,9 +22,10 @@ import (
 const (
 	version = 1
 	head    = 1 + 4 + 8 + 8
-	// MaxSamples and MaxBytes (uncompressed) bound one entry.
+	// MaxSamples bounds the samples of one entry.
 	MaxSamples = 100_000
-	MaxBytes   = 64 << 20
+	// MaxBytes bounds an entry before it is compressed.
+	MaxBytes = 64 << 20
 )
 
 // ErrDamaged is wrapped by every refusal of bytes that are no entry.
@@ -117,8 +118,12 @@ func Decode(entry []byte, dst []Sample) ([]Sample, error) {
 	if err != nil {
 		return dst, err
 	}
-	if n, err := snappy.DecodedLen(info.Body); err != nil || n > MaxBytes {
-		return dst, fmt.Errorf("%w: it claims %d bytes uncompressed, at most %d are read (%v)", ErrDamaged, n, MaxBytes, err)
+	n, err := snappy.DecodedLen(info.Body)
+	if err != nil {
+		return dst, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if n > MaxBytes {
+		return dst, fmt.Errorf("%w: it claims %d bytes uncompressed, at most %d are read", ErrDamaged, n, MaxBytes)
 	}
 	raw, err := snappy.Decode(nil, info.Body)
 	if err != nil {

@@ -214,9 +214,9 @@ func (f *Fleet) commit(next map[string]*Member, before func(old, next map[string
 	defer f.mu.Unlock()
 	for key, m := range next {
 		old := f.members[key]
-		switch {
-		case old == m:
-		case old == nil:
+		switch old {
+		case m:
+		case nil:
 			m.Show = f.shown.Receiver(m.Spec.Name)
 		default:
 			m.Queue, m.Show, m.Spec.Name = old.Queue, old.Show, old.Spec.Name

@@ -42,7 +42,7 @@ func (l *lastWord) Log(_ kgo.LogLevel, msg string, keyvals ...any) {
 			l.mu.Unlock()
 		}
 	}
-	l.log.Debug(msg, keyvals...)
+	l.log.Debug("the kafka client says", append([]any{"what", msg}, keyvals...)...)
 }
 
 func (l *lastWord) get() string {

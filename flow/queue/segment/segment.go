@@ -13,8 +13,9 @@ import (
 const (
 	// Magic begins every file.
 	Magic = "ATLSEG01"
-	// Header is the size of Magic, FrameHeader what a frame adds to its content; bytes.
-	Header      = int64(len(Magic))
+	// Header is the size of Magic, bytes.
+	Header = int64(len(Magic))
+	// FrameHeader is what a frame adds to its content, bytes.
 	FrameHeader = 8
 	// MaxFrame is the largest content, bytes.
 	MaxFrame = 64 << 20
