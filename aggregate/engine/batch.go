@@ -140,7 +140,7 @@ func (b *Batch) add(ref Ref, meta uint64, ls labels.Labels, raw []byte, st, t in
 }
 
 // Commit applies the batch, which arrived at now: when it returns, all of it is in
-// the journal and in the state. The error is always nil for now: what the journal
+// the journal and in the state. The error is always nil: what the journal
 // refuses goes to Options.Failed, as aggregation goes on without.
 func (b *Batch) Commit(now int64) error {
 	e := b.e
