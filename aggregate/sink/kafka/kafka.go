@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
 	"github.com/atoll-mesh/atoll/aggregate/sink/batch"
+	"github.com/atoll-mesh/atoll/aggregate/sink/drain"
 	"github.com/atoll-mesh/atoll/aggregate/sink/outlook"
 	"github.com/atoll-mesh/atoll/flow/queue"
 )
@@ -131,38 +132,20 @@ func mechanism(s *SASL) sasl.Mechanism {
 func (s *Sender) Run(ctx context.Context, q *queue.Queue, show *outlook.Receiver) error {
 	s.queue, s.show = q, show
 	defer s.client.Close()
-	s.queue.Rewind()
-	for {
-		if err := s.collect(ctx); err != nil {
-			if ctx.Err() != nil || errors.Is(err, queue.ErrClosed) {
-				return nil
-			}
-			s.o.Logger.Warn("the queue cannot be read now", "err", err)
-			s.queue.Rewind()
-			if pause(ctx, pauseBetween) != nil {
-				return nil
-			}
-			continue
-		}
-		if !s.deliver(ctx) {
-			return nil
-		}
-		if err := s.queue.Ack(s.entries[len(s.entries)-1]); err != nil && !errors.Is(err, queue.ErrClosed) {
-			return err
-		}
-	}
+	return drain.Run(ctx, q, s.o.Logger, pauseBetween, rounds{s})
 }
 
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+// rounds keep what drain calls out of what others see of a Sender.
+type rounds struct{ *Sender }
+
+func (r rounds) Collect(ctx context.Context) (last queue.Entry, err error) {
+	if err := r.collect(ctx); err != nil {
+		return last, err
 	}
+	return r.entries[len(r.entries)-1], nil
 }
+
+func (r rounds) Deliver(ctx context.Context) bool { return r.deliver(ctx) }
 
 // collect waits for an entry and takes what else is there for one round.
 func (s *Sender) collect(ctx context.Context) error {
@@ -212,7 +195,7 @@ func (s *Sender) deliver(ctx context.Context) bool {
 		if err = s.explain(err); ctx.Err() == nil {
 			s.o.Logger.Debug("producing failed, trying again", "records", len(left), "err", err)
 		}
-		if pause(ctx, pauseBetween) != nil {
+		if drain.Pause(ctx, pauseBetween) != nil {
 			return false
 		}
 	}

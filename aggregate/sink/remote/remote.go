@@ -10,7 +10,6 @@ package remote
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -19,6 +18,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/atoll-mesh/atoll/aggregate/sink/batch"
+	"github.com/atoll-mesh/atoll/aggregate/sink/drain"
 	"github.com/atoll-mesh/atoll/aggregate/sink/outlook"
 	"github.com/atoll-mesh/atoll/flow/queue"
 	"github.com/atoll-mesh/atoll/flow/send/request"
@@ -75,38 +75,20 @@ func (s *Sender) Close() { s.client.CloseIdleConnections() }
 func (s *Sender) Run(ctx context.Context, q *queue.Queue, show *outlook.Receiver) error {
 	s.queue, s.show = q, show
 	defer s.client.CloseIdleConnections()
-	s.queue.Rewind()
-	for {
-		if err := s.collect(ctx); err != nil {
-			if ctx.Err() != nil || errors.Is(err, queue.ErrClosed) {
-				return nil
-			}
-			s.o.Logger.Warn("the queue cannot be read now", "err", err)
-			s.queue.Rewind()
-			if pause(ctx, time.Second) != nil {
-				return nil
-			}
-			continue
-		}
-		if !s.deliver(ctx) {
-			return nil
-		}
-		if err := s.queue.Ack(s.entries[len(s.entries)-1]); err != nil && !errors.Is(err, queue.ErrClosed) {
-			return err
-		}
-	}
+	return drain.Run(ctx, q, s.o.Logger, time.Second, rounds{s})
 }
 
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+// rounds keep what drain calls out of what others see of a Sender.
+type rounds struct{ *Sender }
+
+func (r rounds) Collect(ctx context.Context) (last queue.Entry, err error) {
+	if err := r.collect(ctx); err != nil {
+		return last, err
 	}
+	return r.entries[len(r.entries)-1], nil
 }
+
+func (r rounds) Deliver(ctx context.Context) bool { return r.deliver(ctx) }
 
 // collect waits for an entry and takes what else is there for one request. Where a
 // request may have been made before, it ends where that did.
@@ -204,7 +186,7 @@ func (s *Sender) send(ctx context.Context, body []byte, samples int, minT int64)
 			wait = backoff
 		}
 		backoff = min(backoff*2, time.Duration(s.o.Config.QueueConfig.MaxBackoff))
-		if pause(ctx, wait) != nil {
+		if drain.Pause(ctx, wait) != nil {
 			return stopped
 		}
 		if minT < s.oldest() {
