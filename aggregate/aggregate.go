@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,6 +18,7 @@ import (
 	"github.com/atoll-mesh/atoll/aggregate/owner"
 	"github.com/atoll-mesh/atoll/aggregate/partial"
 	"github.com/atoll-mesh/atoll/aggregate/rule"
+	"github.com/atoll-mesh/atoll/aggregate/share"
 	"github.com/atoll-mesh/atoll/aggregate/sink"
 	"github.com/atoll-mesh/atoll/health"
 )
@@ -32,6 +34,8 @@ type Options struct {
 	// Dir keeps the state and the sinks' queues. Empty keeps nothing over a restart,
 	// and allows no sinks.
 	Dir string
+	// InNetwork: windows of distributed rules wait until Enter or Leave is called.
+	InNetwork bool
 	// Store takes the results.
 	Store      storage.AppendableV2
 	Logger     *slog.Logger
@@ -57,9 +61,13 @@ type Aggregator struct {
 	unsaved bool
 
 	// turn keeps a reload from coming between a window and its results.
-	turn sync.Mutex
-	// replayed are results of windows that were sealed after the last checkpoint;
-	// Run publishes them again.
+	turn   sync.Mutex
+	rules  *rule.Set
+	shared shared
+	// sharing is shared.share, for those who do not wait for turn.
+	sharing atomic.Pointer[share.Share]
+	// replayed are results of windows that were sealed after the last checkpoint, or
+	// waited for a network; they are published first.
 	replayed []partial.Sample
 }
 
@@ -81,7 +89,7 @@ func New(o Options) (*Aggregator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register the metrics of aggregation: %w", err)
 	}
-	a := &Aggregator{opts: o, log: o.Logger, m: m, now: o.Now}
+	a := &Aggregator{opts: o, log: o.Logger, m: m, now: o.Now, rules: o.Rules, shared: shared{waits: o.InNetwork}}
 	if err := a.open(o); err != nil {
 		return nil, errors.Join(err, a.close())
 	}
@@ -130,8 +138,6 @@ func (a *Aggregator) Run(ctx context.Context) error {
 }
 
 func (a *Aggregator) loop(ctx context.Context) {
-	a.publish(ctx, a.replayed)
-	a.replayed = nil
 	ticks := time.NewTicker(tick)
 	defer ticks.Stop()
 	checkpoints := time.NewTicker(time.Duration(a.opts.Config.CheckpointInterval))
@@ -158,9 +164,11 @@ func (a *Aggregator) seal(ctx context.Context) {
 	a.turn.Lock()
 	defer a.turn.Unlock()
 	a.out.flush(ctx)
+	a.publish(ctx, a.replayed)
+	a.replayed = nil
 	err := a.engine.Advance(a.now().UnixMilli(), func(w *partial.Window) error {
-		// Finish has counted the window: it must not be offered a second time.
-		a.publish(ctx, a.owner.Finish(w))
+		// The window is counted: it must not be offered a second time.
+		a.publish(ctx, a.finish(w))
 		return nil
 	})
 	if err != nil {

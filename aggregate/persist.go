@@ -52,11 +52,15 @@ func (a *Aggregator) recover() error {
 		return nil
 	}
 	start := time.Now()
-	seq, err := a.journal.LoadCheckpoint(func(r io.Reader) error {
+	seq, err := a.journal.LoadCheckpoint(func(r io.Reader) (err error) {
 		if err := a.engine.Restore(r); err != nil {
 			return err
 		}
-		return a.owner.Restore(r)
+		if err := a.owner.Restore(r); err != nil {
+			return err
+		}
+		a.shared.state, err = io.ReadAll(r)
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("read the last checkpoint of aggregation: %w", err)
@@ -65,7 +69,7 @@ func (a *Aggregator) recover() error {
 	err = a.journal.Replay(seq, func(frame []byte) error {
 		frames++
 		return a.engine.ReplayFrame(frame, func(w *partial.Window) error {
-			a.replayed = append(a.replayed, a.owner.Finish(w)...)
+			a.replayed = append(a.replayed, a.finish(w)...)
 			return nil
 		})
 	})
@@ -82,11 +86,14 @@ func (a *Aggregator) recover() error {
 // checkpoint writes the state, unless results wait that only the journal could
 // bring back.
 func (a *Aggregator) checkpoint() {
-	if a.journal == nil || len(a.out.waiting) > 0 {
+	if a.journal == nil {
 		return
 	}
 	a.turn.Lock()
 	defer a.turn.Unlock()
+	if a.out.waits() || len(a.replayed) > 0 || len(a.shared.windows) > 0 {
+		return
+	}
 	// What is journalled between here and the snapshot is in both; the engine does
 	// not count it twice.
 	seq, err := a.journal.Rotate()
@@ -95,7 +102,10 @@ func (a *Aggregator) checkpoint() {
 			if err := a.engine.Snapshot(w, nil); err != nil {
 				return err
 			}
-			return a.owner.Snapshot(w)
+			if err := a.owner.Snapshot(w); err != nil {
+				return err
+			}
+			return a.snapshotShared(w)
 		})
 	}
 	a.unsaved = err != nil

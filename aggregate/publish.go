@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 
 	"github.com/prometheus/prometheus/storage"
 
@@ -13,8 +14,9 @@ import (
 	"github.com/atoll-mesh/atoll/flow"
 )
 
-// outlet hands results to the store and to the sinks.
+// outlet hands results to the store and to the sinks. It is safe for concurrent use.
 type outlet struct {
+	mu    sync.Mutex
 	store storage.AppendableV2                       // nil if results are not stored
 	sinks interface{ Write([]partial.Sample) error } // nil without
 	m     *metrics
@@ -31,6 +33,8 @@ func (o *outlet) publish(ctx context.Context, samples []partial.Sample) error {
 	if len(samples) == 0 {
 		return nil
 	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.m.published.Add(float64(len(samples)))
 	var err error
 	if o.sinks != nil {
@@ -38,19 +42,55 @@ func (o *outlet) publish(ctx context.Context, samples []partial.Sample) error {
 	}
 	if o.store != nil {
 		o.waiting = append(o.waiting, samples...)
-		o.flush(ctx)
+		o.drain(ctx)
 	}
 	return err
 }
 
-// flush writes what waits. Only if the store refuses writing as such it stays:
+// offer takes all samples or, with an error, none: then the caller has to offer
+// them again. Nothing that it takes waits in memory.
+func (o *outlet) offer(ctx context.Context, samples []partial.Sample) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.drain(ctx)
+	if o.store != nil {
+		if len(o.waiting) > 0 {
+			return fmt.Errorf("store results: %d samples wait before them: %w", len(o.waiting), flow.ErrUnavailable)
+		}
+		if err := o.write(ctx, samples); err != nil {
+			return err
+		}
+	}
+	o.m.published.Add(float64(len(samples)))
+	if o.sinks != nil {
+		if err := o.sinks.Write(samples); err != nil {
+			o.log.Warn("results did not reach every sink", "err", err)
+		}
+	}
+	return nil
+}
+
+// waits reports whether something waits for the store.
+func (o *outlet) waits() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.waiting) > 0
+}
+
+func (o *outlet) flush(ctx context.Context) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.drain(ctx)
+}
+
+// drain writes what waits; o.mu is held. Only if the store refuses writing as such it stays:
 // a full disk, a store that is not open yet. One sample that cannot be stored
 // does not hold up the others.
-func (o *outlet) flush(ctx context.Context) {
+func (o *outlet) drain(ctx context.Context) {
 	if len(o.waiting) == 0 || o.store == nil {
 		return
 	}
-	err := o.write(ctx)
+	err := o.write(ctx, o.waiting)
 	if stuck := err != nil; stuck != o.stuck {
 		o.stuck = stuck
 		if stuck {
@@ -72,12 +112,12 @@ func (o *outlet) flush(ctx context.Context) {
 	o.m.pending.Set(float64(len(o.waiting)))
 }
 
-// write stores everything that waits in one transaction, or nothing.
-func (o *outlet) write(ctx context.Context) error {
+// write stores samples in one transaction, or nothing.
+func (o *outlet) write(ctx context.Context, samples []partial.Sample) error {
 	app := o.store.AppenderV2(flow.Strict(ctx))
 	refused := map[string]int{}
-	for i := range o.waiting {
-		s := &o.waiting[i]
+	for i := range samples {
+		s := &samples[i]
 		_, err := app.Append(0, s.Labels, 0, s.T, s.V, nil, s.H, storage.AOptions{})
 		if err == nil {
 			continue

@@ -52,5 +52,9 @@ func (a *Aggregator) reload(rules *rule.Set) error {
 		return err
 	}
 	a.owner.Reload(rules)
+	a.rules = rules
+	if a.shared.share != nil {
+		a.shared.share.Reload(rules)
+	}
 	return nil
 }

@@ -29,17 +29,21 @@ func (l *loader) aggregatePart(src source, n *yaml.Node, c *Config) {
 		l.add(src, n, field, "expected the path of a file of stream aggregation rules or the same document inline, found %s", decode.Describe(n))
 		return
 	}
-	var problems rule.Errors
-	if errors.As(err, &problems) {
-		l.ruleProblems(problems, false)
-		return
-	}
-	if err != nil {
-		l.add(src, n, field, "%v", err)
+	if l.ruleErrors(src, n, field, err); err != nil {
 		return
 	}
 	l.ruleProblems(set.Warnings, true)
 	c.AggregateRules = set
+}
+
+// ruleErrors takes over what stands against a file of rules.
+func (l *loader) ruleErrors(src source, n *yaml.Node, field string, err error) {
+	var problems rule.Errors
+	if errors.As(err, &problems) {
+		l.ruleProblems(problems, false)
+	} else if err != nil {
+		l.add(src, n, field, "%v", err)
+	}
 }
 
 func (l *loader) ruleProblems(problems []rule.Problem, warning bool) {

@@ -2,6 +2,8 @@ package config
 
 import (
 	"bytes"
+	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -9,13 +11,15 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/atoll-mesh/atoll/aggregate/rule"
 	"github.com/atoll-mesh/atoll/config/decode"
 )
 
 // Kinds of shared documents that become part of an island's configuration.
 const (
-	SharedRules  = "rules"
-	SharedScrape = "scrape"
+	SharedRules     = "rules"
+	SharedScrape    = "scrape"
+	SharedAggregate = "aggregate"
 )
 
 // Shared is a document that all islands hold and some of them obey.
@@ -24,7 +28,7 @@ type Shared struct {
 	// "island"; none means all islands.
 	Islands []*labels.Matcher
 	// Content is the document without its line about islands, which is left blank:
-	// a rule file, or a file of scrape_configs.
+	// a rule file, a file of scrape_configs, or one of stream aggregation rules.
 	Content []byte
 }
 
@@ -49,6 +53,9 @@ func ReadShared(kind, file string, text []byte) (Shared, error) {
 			l.rules(src, s.Content)
 		case SharedScrape:
 			l.scrapeDocument(src, s.Content)
+		case SharedAggregate:
+			_, err := readAggregate(file, s.Content)
+			l.ruleErrors(src, root, file, err)
 		}
 	}
 	if fatal := l.errs.tidy(nil).Fatal(); len(fatal) > 0 {
@@ -102,11 +109,55 @@ func (l *loader) scrapeDocument(src source, content []byte) {
 	}
 }
 
-// WithShared returns a copy of c that also reads the rule files that a pattern
-// matches, and files of scrape_configs. Of the latter those that do not go
-// together with the rest, such as by a job's name, are left out and returned in
+// Applied are the files that the shared documents of an island have become.
+type Applied struct {
+	// Rules is a pattern.
+	Rules string
+	// Scrape and Aggregate are paths.
+	Scrape, Aggregate []string
+}
+
+// WithShared returns a copy of c that also reads what is applied. What does not go
+// together with the rest, such as by a job's name, is left out and returned in
 // the order given, each with its reason.
-func (c *Config) WithShared(rules string, scrape []string) (next *Config, left []error) {
+func (c *Config) WithShared(a Applied) (next *Config, left []error) {
+	next, left = c.withScrape(a.Rules, a.Scrape)
+	return next, append(left, next.joinAggregate(a.Aggregate)...)
+}
+
+// readAggregate reads a shared document: unlike a local file it means the same on
+// all islands, whatever their environment.
+func readAggregate(name string, text []byte) (*rule.Set, error) {
+	return rule.LoadEnv(name, text, func(string) (string, bool) { return "", false })
+}
+
+func (c *Config) joinAggregate(files []string) (left []error) {
+	joined := c.AggregateRules
+	if joined == nil {
+		joined = &rule.Set{}
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		var more *rule.Set
+		if err == nil {
+			more, err = readAggregate(file, text)
+		}
+		if err == nil {
+			more, err = joined.Join(more)
+		}
+		if err != nil {
+			left = append(left, fmt.Errorf("%s: %w", file, err))
+			continue
+		}
+		joined = more
+	}
+	if len(files) > len(left) {
+		c.AggregateRules = joined
+	}
+	return left
+}
+
+func (c *Config) withScrape(rules string, scrape []string) (next *Config, left []error) {
 	with := func(files []string) (*Config, error) {
 		next, prom := *c, *c.Prometheus
 		prom.RuleFiles = append(slices.Clone(prom.RuleFiles), rules)

@@ -15,12 +15,17 @@ import (
 	"github.com/atoll-mesh/atoll/aggregate/dimension"
 	"github.com/atoll-mesh/atoll/aggregate/router"
 	"github.com/atoll-mesh/atoll/config"
+	"github.com/atoll-mesh/atoll/trust"
 )
 
 // buildAggregate makes what stands between those who bring samples and the store.
-func (i *Island) buildAggregate(r *rooms, cfg *config.Config, store storage.AppendableV2) (err error) {
+func (i *Island) buildAggregate(r *rooms, cfg *config.Config, store storage.AppendableV2) error {
+	home, err := trust.OpenHome(meshDir(cfg.Island.DataDir))
+	if err != nil {
+		return err
+	}
 	r.aggregate, err = aggregate.New(aggregate.Options{
-		Config: cfg.Aggregate, Rules: cfg.AggregateRules, Store: store,
+		Config: cfg.Aggregate, Rules: cfg.AggregateRules, Store: store, InNetwork: home.Enrolled(),
 		Dir:    filepath.Join(cfg.Island.DataDir, "aggregate"),
 		Logger: i.room("aggregate"), Registerer: i.registry, Health: i.health,
 	})

@@ -332,4 +332,4 @@ func (i *Island) openRoutes() map[string]http.Handler {
 }
 
 // meshSteps are the steps that come and go with a membership, in start order.
-var meshSteps = []string{"replica", "mesh", "renewal", "trust", "witness", "shared", "silences"}
+var meshSteps = []string{"replica", "mesh", "renewal", "trust", "witness", "share", "shared", "silences"}

@@ -268,7 +268,9 @@ func (i *Island) leaveNetwork(ctx context.Context, req control.LeaveRequest) (co
 	if err != nil {
 		return res, err
 	}
-	return res, errors.Join(i.exit(m), os.RemoveAll(filepath.Dir(replicaFile(i.Config().Island.DataDir))), i.clearShared())
+	err = i.exit(m)
+	i.getRooms().aggregate.Leave()
+	return res, errors.Join(err, os.RemoveAll(filepath.Dir(replicaFile(i.Config().Island.DataDir))), i.clearShared())
 }
 
 // exit stops what an island has as a member; nothing on disk is touched.

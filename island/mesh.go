@@ -23,6 +23,8 @@ type running struct {
 	mesh    *mesh.Mesh
 	renewer *enrol.Renewer
 	witness *witness.Witness
+	// share is nil for who does not aggregate with others.
+	share func(context.Context) error
 }
 
 // build makes the mesh and what serves on it; nothing runs yet.
@@ -60,6 +62,9 @@ func (m *membership) build() (err error) {
 		return fmt.Errorf("register the mesh's services: %w", err)
 	}
 	m.listen(node)
+	if m.run.share, err = m.enterAggregation(lease); err != nil {
+		return err
+	}
 	m.mesh.Store(node)
 	return nil
 }
@@ -77,6 +82,7 @@ func (m *membership) serve(node *mesh.Mesh) error {
 			meshpb.Witness_Look_FullMethodName: {AnyMember: true, Class: rpc.Urgent, Idempotent: true},
 		}),
 		m.serveDocuments(node),
+		m.servePartials(node),
 	)
 }
 
@@ -119,6 +125,9 @@ func (m *membership) start() {
 	i.steps.start("renewal", m.run.renewer.Run)
 	i.steps.start("trust", m.follow)
 	i.steps.start("witness", m.run.witness.Run)
+	if m.run.share != nil {
+		i.steps.start("share", m.run.share)
+	}
 	i.steps.start("shared", m.applyShared)
 	i.steps.start("silences", m.shareSilences)
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -25,7 +26,7 @@ import (
 const statementPrefix = "statement/"
 
 // sharedKinds are the documents that islands obey as if they were local files.
-var sharedKinds = [...]string{config.SharedRules, config.SharedScrape}
+var sharedKinds = [...]string{config.SharedRules, config.SharedScrape, config.SharedAggregate}
 
 // sharedDir holds the files that shared documents of a kind become.
 func sharedDir(dataDir, kind string) string {
@@ -34,8 +35,14 @@ func sharedDir(dataDir, kind string) string {
 
 // withShared adds the applied documents to a configuration that was just loaded.
 func (i *Island) withShared(c *config.Config) *config.Config {
-	files, _ := filepath.Glob(filepath.Join(sharedDir(c.Island.DataDir, config.SharedScrape), "*.yml")) // the pattern is well-formed
-	next, left := c.WithShared(filepath.Join(sharedDir(c.Island.DataDir, config.SharedRules), "*.yml"), files)
+	applied := func(kind string) []string {
+		files, _ := filepath.Glob(filepath.Join(sharedDir(c.Island.DataDir, kind), "*.yml")) // the pattern is well-formed
+		return files
+	}
+	next, left := c.WithShared(config.Applied{
+		Rules:  filepath.Join(sharedDir(c.Island.DataDir, config.SharedRules), "*.yml"),
+		Scrape: applied(config.SharedScrape), Aggregate: applied(config.SharedAggregate),
+	})
 	if len(left) == 0 {
 		i.sharedLeft.Clear()
 		return next
@@ -47,7 +54,7 @@ func (i *Island) withShared(c *config.Config) *config.Config {
 // validateDocument judges what is written on this island, before it is signed.
 func (i *Island) validateDocument(kind string, value []byte) error {
 	switch kind {
-	case config.SharedRules, config.SharedScrape:
+	case config.SharedRules, config.SharedScrape, config.SharedAggregate:
 		_, err := config.ReadShared(kind, kind, value)
 		return err
 	case strings.TrimSuffix(silencePrefix, "/"):
@@ -159,7 +166,7 @@ func (m *membership) applyEvent(key string, d *replicapb.Document) bool {
 // changed anything.
 func (m *membership) apply(key string, d *replicapb.Document) bool {
 	kind, name, err := trust.ParseDocumentKey(key)
-	if err != nil || kind != config.SharedRules && kind != config.SharedScrape {
+	if err != nil || !slices.Contains(sharedKinds[:], kind) {
 		return false
 	}
 	file := filepath.Join(sharedDir(m.island.Config().Island.DataDir, kind), name+".yml")

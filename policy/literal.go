@@ -13,7 +13,7 @@ var roles = []string{"admin", "island", "vantage", "observer"}
 // kinds of documents known to this version. A newer one may know more, so that
 // others are only doubtful.
 var kinds = []string{
-	"dashboard", "invite", "left", "member", "network", "owner", "policy", "probe",
+	"aggregate", "dashboard", "invite", "left", "member", "network", "owner", "policy", "probe",
 	"revoked", "rules", "scrape", "signer", "silence", "statement",
 }
 

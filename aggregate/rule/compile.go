@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -50,7 +51,7 @@ type compiler struct {
 }
 
 func (r *reader) rule(n *yaml.Node, field string, defaults map[string]entry, set *Set) *Rule {
-	c := &compiler{reader: r, node: n, field: field, rule: &Rule{Line: n.Line, replicaLabels: set.ReplicaLabels}}
+	c := &compiler{reader: r, node: n, field: field, rule: &Rule{Line: n.Line, replicaLabels: set.ReplicaLabels, builders: &sync.Pool{}}}
 	c.keys = r.mapping(n, field, ruleKeys())
 	if c.keys == nil {
 		return c.rule

@@ -89,7 +89,7 @@ type Rule struct {
 	input, output relabelling
 	suffix        string // ":1m_by_job_"
 	needs         Needs
-	builders      sync.Pool // of *labels.Builder
+	builders      *sync.Pool // of *labels.Builder
 }
 
 // Needs are the parts of the accumulator that the outputs read.

@@ -1,0 +1,145 @@
+package aggregate
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/atoll-mesh/atoll/aggregate/partial"
+	"github.com/atoll-mesh/atoll/aggregate/share"
+	"github.com/atoll-mesh/atoll/flow"
+	"github.com/atoll-mesh/atoll/health"
+)
+
+// Network is the islands that make the windows of rules with distribute: true
+// together.
+type Network struct {
+	// Self is this island's name among them, the same over restarts and changes of
+	// its key: what it counted goes by it.
+	Self string
+	// Members lists those that take part and are not known to be lost.
+	Members func() []string
+	// Transport reaches them; what it sends is for their Handle.
+	Transport  share.Transport
+	Registerer prometheus.Registerer
+	Health     *health.List
+}
+
+// shared is what an island has of windows that it makes together with others.
+// Aggregator.turn guards it.
+type shared struct {
+	share *share.Share // nil outside of a network, and while it is entered
+	// waits: this island is in a network and has not entered it yet; windows wait.
+	waits   bool
+	windows []*partial.Window
+	// state is of the last share, for the next.
+	state []byte
+}
+
+// Enter makes the windows of distributed rules common with the islands of a
+// network from now on: run sends and publishes until its context ends. What was
+// sealed since the last checkpoint, or since another run has ended, goes first.
+func (a *Aggregator) Enter(n Network) (run func(context.Context) error, err error) {
+	a.turn.Lock()
+	defer a.turn.Unlock()
+	dir := ""
+	if a.opts.Dir != "" {
+		dir = filepath.Join(a.opts.Dir, "share")
+	}
+	s, err := share.New(share.Options{
+		Self: n.Self, Rules: a.rules, Members: n.Members, Transport: n.Transport, Publish: a.publishShared,
+		Start: uint64(a.now().UnixNano()), Dir: dir, Now: a.now,
+		Logger: a.log, Registerer: n.Registerer, Health: n.Health,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("aggregate with other islands: %w", err)
+	}
+	if len(a.shared.state) > 0 {
+		if err := s.Restore(bytes.NewReader(a.shared.state)); err != nil {
+			return nil, fmt.Errorf("aggregate with other islands: %w; without the directory %s the island begins anew", err, a.opts.Dir)
+		}
+	}
+	windows := a.shared.windows
+	a.shared = shared{share: s}
+	a.sharing.Store(s)
+	for _, w := range windows {
+		a.push(w)
+	}
+	return func(ctx context.Context) error {
+		err := s.Run(ctx)
+		a.pause(s)
+		return err
+	}, nil
+}
+
+// pause keeps the state of a share that has ended, until Enter or Leave.
+func (a *Aggregator) pause(s *share.Share) {
+	a.turn.Lock()
+	defer a.turn.Unlock()
+	a.sharing.Store(nil)
+	var state bytes.Buffer
+	if err := s.Snapshot(&state); err != nil {
+		a.log.Error("what was shared with other islands is not kept", "err", err)
+	}
+	a.shared = shared{waits: true, state: state.Bytes()}
+}
+
+// Leave says that this island is in no network: it makes all windows alone.
+func (a *Aggregator) Leave() {
+	a.turn.Lock()
+	defer a.turn.Unlock()
+	windows := a.shared.windows
+	a.shared = shared{}
+	for _, w := range windows {
+		a.replayed = append(a.replayed, a.owner.Finish(w)...)
+	}
+}
+
+// Handle takes a message of another island and answers it; from is its name among
+// the members. It returns flow.ErrUnavailable outside of a network.
+func (a *Aggregator) Handle(ctx context.Context, from string, message []byte) ([]byte, error) {
+	s := a.sharing.Load()
+	if s == nil {
+		return nil, fmt.Errorf("take parts of windows: this island does not aggregate with others now: %w", flow.ErrUnavailable)
+	}
+	return s.Handle(ctx, from, message)
+}
+
+// finish makes samples of a window, or hands it to those who do.
+func (a *Aggregator) finish(w *partial.Window) []partial.Sample {
+	switch {
+	case !w.Rule.Distribute:
+		return a.owner.Finish(w)
+	case a.shared.share != nil:
+		a.push(w)
+	case a.shared.waits:
+		a.shared.windows = append(a.shared.windows, w)
+	default:
+		return a.owner.Finish(w)
+	}
+	return nil
+}
+
+func (a *Aggregator) push(w *partial.Window) {
+	if err := a.shared.share.Push(w); err != nil {
+		a.log.Error("a window was not shared", "err", err)
+	}
+}
+
+// publishShared implements share.Options.Publish.
+func (a *Aggregator) publishShared(ctx context.Context, samples []partial.Sample) error {
+	return a.out.offer(ctx, samples)
+}
+
+// snapshotShared writes the last part of a checkpoint.
+func (a *Aggregator) snapshotShared(w io.Writer) error {
+	if a.shared.share != nil {
+		return a.shared.share.Snapshot(w)
+	}
+	_, err := w.Write(a.shared.state)
+	return err
+}
