@@ -211,6 +211,9 @@ func (m *Mesh) makeRPC() (err error) {
 	}); err != nil {
 		return err
 	}
+	if err = m.serveDiscovery(); err != nil {
+		return err
+	}
 	m.clients, err = rpc.NewClients(rpc.ClientOptions{
 		Dial: m.dialStream, Self: m.o.Identity.Public(), Name: m.name, Rule: m.server.Rule,
 		Stalled: func(k trust.Key, _ rpc.Class) { m.pulse.Check(ident.Peer(k)) },

@@ -76,7 +76,7 @@ func (m *Mesh) start() error {
 	}
 	m.discover, err = discover.New(discover.Options{
 		Config: m.o.Config.Discovery, Host: m.host, Network: m.o.Network.Short(), Region: m.region(),
-		Members: m.members, Keep: m.holdsSlot, Server: m.o.Config.Reach.Reachability == reach.Public,
+		Members: m.members, Keep: m.holdsSlot, Ask: m.whereIs, Server: m.o.Config.Reach.Reachability == reach.Public,
 		Logger: m.log, Registerer: m.o.Registerer,
 	})
 	if err != nil {
@@ -99,6 +99,7 @@ func (m *Mesh) stop() error {
 	m.rememberAll()
 	err := errors.Join(m.host.Close(), m.listener.Close())
 	m.alone.Clear()
+	m.turned.Clear()
 	return errors.Join(err, m.book.Save())
 }
 

@@ -46,6 +46,8 @@ type Options struct {
 	// Keep names connections that must not be closed as idle though nobody here chose
 	// them: to relays of ours. nil for none.
 	Keep func(peer.ID) bool
+	// Ask asks a connected member where another one is; nil asks nobody.
+	Ask func(ctx context.Context, whom, about peer.ID) ([]ma.Multiaddr, error)
 	// Server makes this island answer the DHT's questions always; otherwise it does
 	// while the host says that it is publicly reachable.
 	Server     bool
@@ -351,7 +353,7 @@ func (d *Discover) dial(ctx context.Context, p peer.ID, why string) error {
 		clearBackoff(h, p)
 		err = h.Connect(ctx, peer.AddrInfo{ID: p})
 	}
-	if errors.Is(err, errNoAddress) && d.opts.Config.DHT && !d.find.knowsWay() {
+	if errors.Is(err, errNoAddress) && d.opts.Config.DHT && !d.find.knowsWay() && len(d.guides(p)) == 0 {
 		err = errLost
 	}
 	if err != nil {

@@ -188,10 +188,51 @@ func (f *finder) forgetStrangers() {
 	f.d.metrics.table.Set(float64(rt.Size()))
 }
 
-// lookup asks other members where p is; what they say goes to the address book.
-// It ends with the first address that is news: the DHT would go on until it has
-// asked all that are nearest.
+// lookup asks other members where p is: the DHT, and where that does not know,
+// those who are connected. What they say goes to the address book.
 func (f *finder) lookup(ctx context.Context, p peer.ID) bool {
+	return f.lookupTable(ctx, p) || f.lookupGuides(ctx, p)
+}
+
+// lookupGuides: in a network where nobody is public there is no DHT to ask.
+func (f *finder) lookupGuides(ctx context.Context, p peer.ID) bool {
+	ctx, cancel := context.WithTimeout(ctx, lookupTime)
+	defer cancel()
+	h := f.d.opts.Host
+	known := h.Peerstore().Addrs(p)
+	for _, guide := range f.d.guides(p) {
+		said, err := f.d.opts.Ask(ctx, guide, p)
+		if err != nil {
+			f.d.log.Debug("a member did not say where another one is", "asked", guide, "about", p, "err", err)
+			continue
+		}
+		news := slices.DeleteFunc(bounded(said), func(a ma.Multiaddr) bool { return slices.ContainsFunc(known, a.Equal) })
+		if len(news) > 0 {
+			f.d.metrics.found.WithLabelValues("member").Inc()
+			h.Peerstore().AddAddrs(p, news, mdnsFor)
+			return true
+		}
+	}
+	return false
+}
+
+// guides lists connected members that can be asked about p, a few.
+func (d *Discover) guides(p peer.ID) (out []peer.ID) {
+	if d.opts.Ask == nil {
+		return nil
+	}
+	for _, c := range d.opts.Host.Network().Peers() {
+		if c != p && d.IsMember(c) {
+			out = append(out, c)
+		}
+	}
+	rand.Shuffle(len(out), func(i, k int) { out[i], out[k] = out[k], out[i] })
+	return out[:min(len(out), guides)]
+}
+
+// lookupTable asks the DHT. It ends with the first address that is news: the DHT would go on until it has
+// asked all that are nearest.
+func (f *finder) lookupTable(ctx context.Context, p peer.ID) bool {
 	f.mu.Lock()
 	table := f.table
 	f.mu.Unlock()

@@ -28,7 +28,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		dials:   vec("atoll_mesh_dials_total", "Dials of members, by why (keep, demand, lan) and result (ok, failed).", "why", "result"),
 		surplus: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "atoll_mesh_surplus_closed_total", Help: "Idle connections closed because nobody here chose them."}),
-		found:     vec("atoll_mesh_found_total", "Members found, by source: mdns, static, dht.", "source"),
+		found:     vec("atoll_mesh_found_total", "Members found, by source: mdns, static, dht, member.", "source"),
 		strangers: vec("atoll_mesh_found_strangers_total", "Peers that a source offered and that are no members, by source.", "source"),
 		table:     gauge("atoll_mesh_dht_peers", "Members in the DHT's routing table."),
 		lookups:   vec("atoll_mesh_dht_lookups_total", "Members looked for in the DHT, by result: found, missing.", "result"),

@@ -383,6 +383,97 @@ func (x *LookResponse) GetAlone() bool {
 	return false
 }
 
+type FindRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// key of the island that is looked for.
+	Key           []byte `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindRequest) Reset() {
+	*x = FindRequest{}
+	mi := &file_meshpb_services_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindRequest) ProtoMessage() {}
+
+func (x *FindRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meshpb_services_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindRequest.ProtoReflect.Descriptor instead.
+func (*FindRequest) Descriptor() ([]byte, []int) {
+	return file_meshpb_services_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *FindRequest) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+type FindResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// addresses where the island was reached or says that it is: multiaddrs in
+	// binary form, at most 32.
+	Addresses     [][]byte `protobuf:"bytes,1,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindResponse) Reset() {
+	*x = FindResponse{}
+	mi := &file_meshpb_services_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindResponse) ProtoMessage() {}
+
+func (x *FindResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meshpb_services_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindResponse.ProtoReflect.Descriptor instead.
+func (*FindResponse) Descriptor() ([]byte, []int) {
+	return file_meshpb_services_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *FindResponse) GetAddresses() [][]byte {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
 var File_meshpb_services_proto protoreflect.FileDescriptor
 
 const file_meshpb_services_proto_rawDesc = "" +
@@ -408,14 +499,20 @@ const file_meshpb_services_proto_rawDesc = "" +
 	"\x06rtt_us\x18\x02 \x01(\x03R\x05rttUs\x12\x19\n" +
 	"\bheard_ms\x18\x03 \x01(\x03R\aheardMs\x12\x14\n" +
 	"\x05error\x18\x04 \x01(\tR\x05error\x12\x14\n" +
-	"\x05alone\x18\x05 \x01(\bR\x05alone2\xd9\x01\n" +
+	"\x05alone\x18\x05 \x01(\bR\x05alone\"\x1f\n" +
+	"\vFindRequest\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\",\n" +
+	"\fFindResponse\x12\x1c\n" +
+	"\taddresses\x18\x01 \x03(\fR\taddresses2\xd9\x01\n" +
 	"\n" +
 	"Membership\x12B\n" +
 	"\x05Renew\x12\x1b.atoll.mesh.v1.RenewRequest\x1a\x1c.atoll.mesh.v1.RenewResponse\x12C\n" +
 	"\x06Redeem\x12\x1c.atoll.mesh.v1.RedeemRequest\x1a\x1b.atoll.mesh.v1.JoinResponse\x12B\n" +
 	"\x05Rekey\x12\x1b.atoll.mesh.v1.RekeyRequest\x1a\x1c.atoll.mesh.v1.RekeyResponse2J\n" +
 	"\aWitness\x12?\n" +
-	"\x04Look\x12\x1a.atoll.mesh.v1.LookRequest\x1a\x1b.atoll.mesh.v1.LookResponseB)Z'github.com/atoll-mesh/atoll/wire/meshpbb\x06proto3"
+	"\x04Look\x12\x1a.atoll.mesh.v1.LookRequest\x1a\x1b.atoll.mesh.v1.LookResponse2L\n" +
+	"\tDiscovery\x12?\n" +
+	"\x04Find\x12\x1a.atoll.mesh.v1.FindRequest\x1a\x1b.atoll.mesh.v1.FindResponseB)Z'github.com/atoll-mesh/atoll/wire/meshpbb\x06proto3"
 
 var (
 	file_meshpb_services_proto_rawDescOnce sync.Once
@@ -429,7 +526,7 @@ func file_meshpb_services_proto_rawDescGZIP() []byte {
 	return file_meshpb_services_proto_rawDescData
 }
 
-var file_meshpb_services_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_meshpb_services_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_meshpb_services_proto_goTypes = []any{
 	(*RenewRequest)(nil),        // 0: atoll.mesh.v1.RenewRequest
 	(*RenewResponse)(nil),       // 1: atoll.mesh.v1.RenewResponse
@@ -438,27 +535,31 @@ var file_meshpb_services_proto_goTypes = []any{
 	(*RekeyResponse)(nil),       // 4: atoll.mesh.v1.RekeyResponse
 	(*LookRequest)(nil),         // 5: atoll.mesh.v1.LookRequest
 	(*LookResponse)(nil),        // 6: atoll.mesh.v1.LookResponse
-	(*trustpb.Certificate)(nil), // 7: atoll.trust.v1.Certificate
-	(*JoinRequest)(nil),         // 8: atoll.mesh.v1.JoinRequest
-	(*JoinResponse)(nil),        // 9: atoll.mesh.v1.JoinResponse
+	(*FindRequest)(nil),         // 7: atoll.mesh.v1.FindRequest
+	(*FindResponse)(nil),        // 8: atoll.mesh.v1.FindResponse
+	(*trustpb.Certificate)(nil), // 9: atoll.trust.v1.Certificate
+	(*JoinRequest)(nil),         // 10: atoll.mesh.v1.JoinRequest
+	(*JoinResponse)(nil),        // 11: atoll.mesh.v1.JoinResponse
 }
 var file_meshpb_services_proto_depIdxs = []int32{
-	7, // 0: atoll.mesh.v1.RenewResponse.certificate:type_name -> atoll.trust.v1.Certificate
-	8, // 1: atoll.mesh.v1.RedeemRequest.request:type_name -> atoll.mesh.v1.JoinRequest
-	7, // 2: atoll.mesh.v1.RekeyResponse.certificate:type_name -> atoll.trust.v1.Certificate
-	0, // 3: atoll.mesh.v1.Membership.Renew:input_type -> atoll.mesh.v1.RenewRequest
-	2, // 4: atoll.mesh.v1.Membership.Redeem:input_type -> atoll.mesh.v1.RedeemRequest
-	3, // 5: atoll.mesh.v1.Membership.Rekey:input_type -> atoll.mesh.v1.RekeyRequest
-	5, // 6: atoll.mesh.v1.Witness.Look:input_type -> atoll.mesh.v1.LookRequest
-	1, // 7: atoll.mesh.v1.Membership.Renew:output_type -> atoll.mesh.v1.RenewResponse
-	9, // 8: atoll.mesh.v1.Membership.Redeem:output_type -> atoll.mesh.v1.JoinResponse
-	4, // 9: atoll.mesh.v1.Membership.Rekey:output_type -> atoll.mesh.v1.RekeyResponse
-	6, // 10: atoll.mesh.v1.Witness.Look:output_type -> atoll.mesh.v1.LookResponse
-	7, // [7:11] is the sub-list for method output_type
-	3, // [3:7] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	9,  // 0: atoll.mesh.v1.RenewResponse.certificate:type_name -> atoll.trust.v1.Certificate
+	10, // 1: atoll.mesh.v1.RedeemRequest.request:type_name -> atoll.mesh.v1.JoinRequest
+	9,  // 2: atoll.mesh.v1.RekeyResponse.certificate:type_name -> atoll.trust.v1.Certificate
+	0,  // 3: atoll.mesh.v1.Membership.Renew:input_type -> atoll.mesh.v1.RenewRequest
+	2,  // 4: atoll.mesh.v1.Membership.Redeem:input_type -> atoll.mesh.v1.RedeemRequest
+	3,  // 5: atoll.mesh.v1.Membership.Rekey:input_type -> atoll.mesh.v1.RekeyRequest
+	5,  // 6: atoll.mesh.v1.Witness.Look:input_type -> atoll.mesh.v1.LookRequest
+	7,  // 7: atoll.mesh.v1.Discovery.Find:input_type -> atoll.mesh.v1.FindRequest
+	1,  // 8: atoll.mesh.v1.Membership.Renew:output_type -> atoll.mesh.v1.RenewResponse
+	11, // 9: atoll.mesh.v1.Membership.Redeem:output_type -> atoll.mesh.v1.JoinResponse
+	4,  // 10: atoll.mesh.v1.Membership.Rekey:output_type -> atoll.mesh.v1.RekeyResponse
+	6,  // 11: atoll.mesh.v1.Witness.Look:output_type -> atoll.mesh.v1.LookResponse
+	8,  // 12: atoll.mesh.v1.Discovery.Find:output_type -> atoll.mesh.v1.FindResponse
+	8,  // [8:13] is the sub-list for method output_type
+	3,  // [3:8] is the sub-list for method input_type
+	3,  // [3:3] is the sub-list for extension type_name
+	3,  // [3:3] is the sub-list for extension extendee
+	0,  // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_meshpb_services_proto_init() }
@@ -473,9 +574,9 @@ func file_meshpb_services_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meshpb_services_proto_rawDesc), len(file_meshpb_services_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   9,
 			NumExtensions: 0,
-			NumServices:   2,
+			NumServices:   3,
 		},
 		GoTypes:           file_meshpb_services_proto_goTypes,
 		DependencyIndexes: file_meshpb_services_proto_depIdxs,
