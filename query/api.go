@@ -21,7 +21,7 @@ const apiPrefix = "/api/v1"
 func (q *Query) newAPI(cors *regexp.Regexp, f features.Collector) *v1.API {
 	o, cfg := q.options, q.options.Config
 	return v1.NewAPI(
-		q.engine,
+		q.everywhere.asking,
 		q.sources, // also for /read, as upstream: two that read each other with read_recent ask in a circle
 		nil,       // AppendableV2: the receivers come as handlers
 		o.Store,
@@ -73,7 +73,7 @@ func (q *Query) routes(api *v1.API) http.Handler {
 	r.Get("/federate", q.whenReady(httputil.CompressionHandler{Handler: http.HandlerFunc(q.federate)}.ServeHTTP))
 
 	mux := http.NewServeMux()
-	mux.Handle("/", r)
+	mux.Handle("/", q.scoped(r))
 	receive := func(path string, h http.Handler, key string) {
 		if h == nil {
 			h = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -8,6 +8,9 @@ import (
 	"github.com/grafana/regexp"
 	"github.com/prometheus/common/model"
 	promconfig "github.com/prometheus/prometheus/config"
+
+	"github.com/atoll-mesh/atoll/flow"
+	"github.com/atoll-mesh/atoll/query/global"
 )
 
 // Config is the `query` section of the configuration file.
@@ -46,6 +49,10 @@ type Config struct {
 	// CORSOrigin is a fully anchored regular expression of the web origins that
 	// may call the API from a browser; empty means none.
 	CORSOrigin string `yaml:"cors_origin,omitempty"`
+	// Scope is whose data a question is about that does not say: local or all. Live.
+	Scope string `yaml:"scope"`
+	// Islands bounds questions about all islands.
+	Islands IslandsConfig `yaml:"islands"`
 	// RemoteRead limits the remote read endpoint.
 	RemoteRead RemoteReadConfig `yaml:"remote_read"`
 	// Search turns on the search endpoints over metric names and labels.
@@ -60,6 +67,29 @@ type RemoteReadConfig struct {
 	Concurrency int `yaml:"concurrency"`
 	// MaxBytesInFrame bounds one frame of a streamed answer.
 	MaxBytesInFrame int `yaml:"max_bytes_in_frame"`
+}
+
+// IslandsConfig bounds what one question about all islands may cost.
+type IslandsConfig struct {
+	// Deadline is how long each island has to answer.
+	Deadline model.Duration `yaml:"deadline"`
+	// MaxSeries, MaxSamples and MaxBytes are what one question may receive from
+	// all islands, and another island's from this one; 0 means no limit.
+	MaxSeries  int64      `yaml:"max_series"`
+	MaxSamples int64      `yaml:"max_samples"`
+	MaxBytes   flow.Bytes `yaml:"max_bytes"`
+}
+
+func (c IslandsConfig) limits() global.Limits {
+	return global.Limits{Series: c.MaxSeries, Samples: c.MaxSamples, Bytes: int64(c.MaxBytes)}
+}
+
+// scope is whose data a question is about that does not say.
+func (c Config) scope() global.Scope {
+	if c.Scope == global.ScopeAll.String() {
+		return global.ScopeAll
+	}
+	return global.ScopeLocal
 }
 
 // SearchConfig governs /api/v1/search/*.
@@ -79,6 +109,8 @@ func Default() Config {
 		MaxConcurrency: 20,
 		MaxQueue:       1000,
 		SlowQuery:      model.Duration(10 * time.Second),
+		Scope:          global.ScopeLocal.String(),
+		Islands:        IslandsConfig{Deadline: model.Duration(10 * time.Second), MaxSeries: 1_000_000, MaxSamples: 50_000_000, MaxBytes: 256 << 20},
 		RemoteRead:     RemoteReadConfig{SampleLimit: 50_000_000, Concurrency: 10, MaxBytesInFrame: 1 << 20},
 		Search:         SearchConfig{Enabled: true, MaxLimit: 10_000},
 	}
@@ -121,6 +153,13 @@ func (c Config) Validate() error {
 	atLeast("max_concurrency", int64(c.MaxConcurrency), 1)
 	atLeast("max_queue", int64(c.MaxQueue), 0)
 	atLeast("slow_query", int64(c.SlowQuery), 0)
+	if c.Scope != global.ScopeLocal.String() && c.Scope != global.ScopeAll.String() {
+		errs = append(errs, fmt.Errorf("scope: got %q, must be local (this island) or all (every island)", c.Scope))
+	}
+	positive("islands.deadline", c.Islands.Deadline)
+	atLeast("islands.max_series", c.Islands.MaxSeries, 0)
+	atLeast("islands.max_samples", c.Islands.MaxSamples, 0)
+	atLeast("islands.max_bytes", int64(c.Islands.MaxBytes), 0)
 	atLeast("remote_read.sample_limit", int64(c.RemoteRead.SampleLimit), 0)
 	atLeast("remote_read.concurrency", int64(c.RemoteRead.Concurrency), 0)
 	atLeast("remote_read.max_bytes_in_frame", int64(c.RemoteRead.MaxBytesInFrame), 1)
@@ -159,6 +198,7 @@ func (c Config) frozen(next Config) error {
 	differ("delayed_name_removal", c.DelayedNameRemoval, next.DelayedNameRemoval)
 	differ("start_timestamps", c.StartTimestamps, next.StartTimestamps)
 	differ("cors_origin", c.CORSOrigin, next.CORSOrigin)
+	differ("islands", c.Islands, next.Islands)
 	differ("remote_read", c.RemoteRead, next.RemoteRead)
 	differ("search", c.Search, next.Search)
 	return errors.Join(errs...)

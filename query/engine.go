@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/storage"
@@ -36,10 +37,13 @@ func newParser(cfg Config) parser.Parser {
 	})
 }
 
-func newEngine(o Options, p parser.Parser, f features.Collector, tracker promql.QueryTracker) *promql.Engine {
-	return promql.NewEngine(promql.EngineOpts{
+// engineOpts are those of all engines of this island, so that what one evaluates
+// here and another elsewhere means the same.
+func (q *Query) engineOpts(reg prometheus.Registerer, f features.Collector, tracker promql.QueryTracker) promql.EngineOpts {
+	o := q.options
+	return promql.EngineOpts{
 		Logger:             o.Logger,
-		Reg:                o.Registerer,
+		Reg:                reg,
 		MaxSamples:         o.Config.MaxSamples,
 		Timeout:            time.Duration(o.Config.Timeout),
 		ActiveQueryTracker: tracker,
@@ -54,8 +58,8 @@ func newEngine(o Options, p parser.Parser, f features.Collector, tracker promql.
 		UseStartTimestamps:       o.Config.StartTimestamps,
 		EnableQueryCost:          true, // what makes the limits of a query live
 		FeatureRegistry:          f,
-		Parser:                   p,
-	})
+		Parser:                   q.parser,
+	}
 }
 
 // NewInstantQuery prepares an evaluation of qs at ts.

@@ -21,6 +21,7 @@ import (
 	v1 "github.com/prometheus/prometheus/web/api/v1"
 
 	"github.com/atoll-mesh/atoll/health"
+	"github.com/atoll-mesh/atoll/query/global"
 )
 
 // Store is what queries read. Before it is open its methods return an error
@@ -44,6 +45,10 @@ type Options struct {
 	Dir string
 	// StoreDir is the store's directory: snapshots are made in StoreDir/snapshots.
 	StoreDir string
+
+	// Neighbours are who else is asked where a question is about all islands; nil
+	// for none.
+	Neighbours Neighbours
 
 	// What the API reports on; nil means there is none.
 	Targets       func(context.Context) v1.TargetRetriever
@@ -80,15 +85,16 @@ type Options struct {
 
 // Query answers questions. Make one with New.
 type Query struct {
-	options Options
-	sources *sources
-	parser  parser.Parser
-	engine  *engine
-	slots   *slots
-	metrics *metrics
-	trouble *trouble
-	notices *notices
-	handler http.Handler
+	options    Options
+	sources    *sources
+	parser     parser.Parser
+	engine     *engine
+	everywhere *everywhere
+	slots      *slots
+	metrics    *metrics
+	trouble    *trouble
+	notices    *notices
+	handler    http.Handler
 
 	now    func() time.Time
 	born   time.Time
@@ -128,12 +134,15 @@ func New(o Options) (*Query, error) {
 	announce(f, o)
 	q.slots = newSlots(o.Config.MaxConcurrency, q.metrics, q.trouble.queueFull)
 	q.engine = &engine{
-		Engine:  newEngine(o, q.parser, f, q.slots),
+		Engine:  promql.NewEngine(q.engineOpts(o.Registerer, f, q.slots)),
 		logger:  o.Logger,
 		metrics: q.metrics,
 		trouble: q.trouble,
 	}
 	q.apply(o.Config)
+	if q.everywhere, err = q.newEverywhere(); err != nil {
+		return nil, err
+	}
 	q.handler = q.routes(q.newAPI(cors, f))
 	return q, nil
 }
@@ -165,6 +174,9 @@ func (o *Options) check() error {
 	}
 	if o.Rules == nil {
 		o.Rules = func(context.Context) v1.RulesRetriever { return none{} }
+	}
+	if o.Neighbours == nil {
+		o.Neighbours = func() (string, []global.Island) { return "local", nil }
 	}
 	if o.Alertmanagers == nil {
 		o.Alertmanagers = func(context.Context) v1.AlertmanagerRetriever { return none{} }

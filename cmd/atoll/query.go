@@ -23,6 +23,9 @@ type queryCmd struct {
 	Step   time.Duration `placeholder:"DURATION" help:"Resolution of a range query. Default: 1/120 of the range, at least 1s."`
 	Format string        `short:"f" enum:"auto,table,json,csv,chart" default:"auto" help:"One of table, json, csv, chart. auto: a table, for a range a chart."`
 
+	Scope   string        `enum:",local,all" default:"" help:"Whose data: local (the island that is asked) or all (every island of its network). Default: as the island is configured."`
+	Partial string        `enum:",allow,deny" default:"" help:"What a missing island does with --scope all: allow (a warning) or deny (an error)."`
+	Receipt bool          `help:"Say which islands answered, how fresh they are and what it cost."`
 	Timeout time.Duration `default:"2m" help:"Give up after this long."`
 }
 
@@ -35,12 +38,14 @@ Examples:
   atoll query up
   atoll query 'sum by (job) (rate(http_requests_total[5m]))' -r 1h
   atoll query node_load1 --start=-6h --step 1m -f csv > load.csv
+  atoll query --scope all --receipt 'sum by (island) (up)'
   atoll query 'topk(5, container_memory_working_set_bytes)' -f json`
 }
 
 // Run asks and prints; remarks go to standard error, the answer to standard output.
 func (c *queryCmd) Run(ctx context.Context, std streams) error {
-	client, err := api.NewClient(api.Config{Address: c.URL})
+	scoped := &scopedTransport{scope: c.Scope, partial: c.Partial, next: api.DefaultRoundTripper}
+	client, err := api.NewClient(api.Config{Address: c.URL, RoundTripper: scoped})
 	if err != nil {
 		return fmt.Errorf("--url %q: %w", c.URL, err)
 	}
@@ -68,6 +73,9 @@ func (c *queryCmd) Run(ctx context.Context, std streams) error {
 	}
 	for _, r := range remarks {
 		fmt.Fprintln(std.err, r)
+	}
+	if c.Receipt {
+		writeReceipt(std.err, scoped.receipt)
 	}
 	return render.Write(std.out, f, value, options)
 }

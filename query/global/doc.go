@@ -1,0 +1,33 @@
+// Package global answers PromQL questions about the data of many islands as if
+// one engine had all of it, without moving it.
+//
+// Engine is the asking side: a promql.QueryEngine. In come an expression and a
+// scope; package rewrite takes the expression apart; every island gets one
+// request with all leaves and raw selectors that concern it; the upstream engine
+// evaluates the remainder over what came back. Answerer is the answering side:
+// it runs leaves on the plain upstream engine over an island's own data, with the
+// partition label attached. Island is what lies between them; package global
+// knows no network.
+//
+// Guaranteed:
+//
+//   - The answer equals that of one engine over the merged data, except for the
+//     order in which floats are added, for which of equal values topk picks, and
+//     for which series limitk picks.
+//   - Islands are asked at the same time and each has the same deadline. One that
+//     fails, is late or sends what cannot be true is left out, named in a warning
+//     and in the Receipt, and never delays the others. With Ask.Deny it is an
+//     error instead. An answer without such a warning is complete.
+//   - An error of the question itself (say, many-to-many matching), found by any
+//     island, is the answer, as it would be with one engine.
+//   - absent() is decided by the islands that answered, and says in a further
+//     warning that the missing ones may have what it did not find: a lost island
+//     neither silences it nor makes it certain.
+//   - What is received for one query is bounded by Limits, with an error that
+//     says so.
+//
+// One round trip answers a query. There is a second one in two cases: info(),
+// which chooses its series while it evaluates, and sums and means whose groups
+// turn out to mix floats and histograms on some island, or to overflow, and are
+// then computed from the series.
+package global

@@ -1,0 +1,129 @@
+package query
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql"
+
+	"github.com/atoll-mesh/atoll/flow"
+	"github.com/atoll-mesh/atoll/query/global"
+)
+
+// IslandLabel is on every series of an answer about all islands.
+const IslandLabel = "island"
+
+// Neighbours are this island's name and the other islands of its network, reachable
+// or not; an island of no network is alone.
+type Neighbours func() (self string, others []global.Island)
+
+// everywhere is what makes questions about all islands, and answers those of others.
+type everywhere struct {
+	q       *Query
+	asking  *global.Engine
+	engine  promql.QueryEngine
+	answers chan struct{}
+}
+
+// newEverywhere wraps an engine so that its questions can be about all islands.
+func (q *Query) newEverywhere() (*everywhere, error) {
+	o, cfg := q.options, q.options.Config
+	e := &everywhere{
+		q: q,
+		// Not the one with slots: islands that ask each other would wait for each other.
+		engine:  promql.NewEngine(q.engineOpts(nil, nil, nil)),
+		answers: make(chan struct{}, cfg.MaxConcurrency),
+	}
+	step := func(int64) int64 {
+		return time.Duration(o.PrometheusConfig().GlobalConfig.EvaluationInterval).Milliseconds()
+	}
+	var err error
+	e.asking, err = global.New(global.Options{
+		Engine: q.engine, Islands: e.islands, Label: IslandLabel, Default: global.ScopeLocal,
+		Deadline: time.Duration(cfg.Islands.Deadline), Features: e.features(), SubqueryStep: step,
+		Limits: cfg.Islands.limits(), Costs: global.NewCosts(time.Duration(o.PrometheusConfig().GlobalConfig.ScrapeInterval)),
+		Registerer: o.Registerer,
+	})
+	return e, err
+}
+
+func (e *everywhere) features() global.EngineOptions {
+	c := e.q.options.Config
+	return global.EngineOptions{
+		Lookback:     time.Duration(c.LookbackDelta).Milliseconds(),
+		DelayedNames: c.DelayedNameRemoval, StartTimestamps: c.StartTimestamps, Experimental: c.ExperimentalFunctions,
+	}
+}
+
+// islands lists all, this one included.
+func (e *everywhere) islands(context.Context) []global.Island {
+	self, others := e.q.options.Neighbours()
+	return append([]global.Island{&itself{e: e, name: self}}, others...)
+}
+
+// answerer answers for this island under the name that it goes by now.
+func (e *everywhere) answerer(name string) (*global.Answerer, error) {
+	return global.NewAnswerer(global.AnswererOptions{
+		Engine: e.engine, Storage: e.q.options.Store, Label: IslandLabel, Name: name,
+		External: e.external(), Options: e.features(), Limits: e.q.Config().Islands.limits(), Span: e.span,
+	})
+}
+
+// external are the labels that series carry at the border, but for the island's.
+func (e *everywhere) external() labels.Labels {
+	prom := e.q.options.PrometheusConfig()
+	return labels.NewBuilder(prom.GlobalConfig.ExternalLabels).Del(IslandLabel).Labels()
+}
+
+// span is from the oldest to the newest sample, as far as that is known cheaply.
+func (e *everywhere) span() (oldest, newest int64) {
+	if t, err := e.q.options.Store.StartTime(); err == nil && t != math.MaxInt64 && t > 0 {
+		oldest = t
+	}
+	if s, ok := e.q.options.Store.(interface{ NewestTime() int64 }); ok {
+		newest = s.NewestTime()
+	}
+	return oldest, newest
+}
+
+// Answer answers what another island asks, within the limits of both.
+func (q *Query) Answer(ctx context.Context, r *global.Request) (*global.Answer, error) {
+	name, _ := q.options.Neighbours()
+	return (&itself{e: q.everywhere, name: name}).answer(ctx, r)
+}
+
+// itself is this island, asked without a network between.
+type itself struct {
+	e    *everywhere
+	name string
+}
+
+// Facts implements global.Island.
+func (i *itself) Facts() global.Facts {
+	return global.Facts{Name: i.name, External: i.e.external()}
+}
+
+// Answer implements global.Island.
+func (i *itself) Answer(ctx context.Context, r *global.Request) (*global.Answer, error) {
+	return i.answer(ctx, r)
+}
+
+func (i *itself) answer(ctx context.Context, r *global.Request) (*global.Answer, error) {
+	if !i.e.q.options.Ready() {
+		return nil, fmt.Errorf("island %q is starting or stopping: %w", i.name, flow.ErrUnavailable)
+	}
+	select {
+	case i.e.answers <- struct{}{}:
+		defer func() { <-i.e.answers }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	a, err := i.e.answerer(i.name)
+	if err != nil {
+		return nil, err
+	}
+	return a.Answer(ctx, r)
+}
