@@ -18,6 +18,7 @@ import (
 	"github.com/atoll-mesh/atoll/health"
 	"github.com/atoll-mesh/atoll/mesh/control"
 	"github.com/atoll-mesh/atoll/portal"
+	"github.com/atoll-mesh/atoll/query/peer"
 )
 
 // stopTimeout bounds a clean stop: flushing notifications, draining requests,
@@ -68,6 +69,8 @@ type Island struct {
 	// by whoever changes that.
 	membership atomic.Pointer[membership]
 	joining    sync.Mutex
+
+	questions *peer.Codec // in which islands ask each other
 }
 
 // New checks the options. It takes no port and opens no file.
@@ -78,6 +81,10 @@ func New(opts Options) (*Island, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
+	questions, err := peer.NewCodec()
+	if err != nil {
+		return nil, err
+	}
 	reg := prometheus.NewRegistry()
 	var i *Island
 	member := prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return i.gatherMembership() })
@@ -87,13 +94,14 @@ func New(opts Options) (*Island, error) {
 		registry: reg,
 		// The remote storage client registers its counters with the default
 		// registry, where the runtime's and the process' metrics are too.
-		gatherer: prometheus.Gatherers{reg, member, prometheus.DefaultGatherer},
-		health:   health.New(reg),
-		metrics:  newMetrics(reg, opts.Version),
-		steps:    newStack(opts.Logger),
-		started:  time.Now(),
-		ready:    make(chan struct{}),
-		quit:     make(chan struct{}),
+		gatherer:  prometheus.Gatherers{reg, member, prometheus.DefaultGatherer},
+		health:    health.New(reg),
+		metrics:   newMetrics(reg, opts.Version),
+		steps:     newStack(opts.Logger),
+		started:   time.Now(),
+		questions: questions,
+		ready:     make(chan struct{}),
+		quit:      make(chan struct{}),
 	}
 	i.reloadFailed = i.health.Declare(health.Warning{
 		Code:     "config-reload-refused",

@@ -83,6 +83,7 @@ func (m *membership) serve(node *mesh.Mesh) error {
 		}),
 		m.serveDocuments(node),
 		m.servePartials(node),
+		m.serveQueries(node),
 	)
 }
 

@@ -40,6 +40,8 @@ func (d db) Stats(label string, limit int) (*tsdb.Stats, error) {
 func (d db) WALReplayStatus() (tsdb.WALReplayStatus, error) { return tsdb.WALReplayStatus{}, nil }
 func (d db) BlockMetas() ([]tsdb.BlockMeta, error)          { return d.DB.BlockMetas(), nil }
 
+func (d db) Span() (oldest, newest int64) { return d.Head().MinTime(), d.Head().MaxTime() }
+
 func newDB(t *testing.T) db {
 	t.Helper()
 	return db{teststorage.New(t, func(o *tsdb.Options) {

@@ -3,7 +3,6 @@ package query
 import (
 	"context"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -68,7 +67,7 @@ func (e *everywhere) islands(context.Context) []global.Island {
 func (e *everywhere) answerer(name string) (*global.Answerer, error) {
 	return global.NewAnswerer(global.AnswererOptions{
 		Engine: e.engine, Storage: e.q.options.Store, Label: IslandLabel, Name: name,
-		External: e.external(), Options: e.features(), Limits: e.q.Config().Islands.limits(), Span: e.span,
+		External: e.external(), Options: e.features(), Limits: e.q.Config().Islands.limits(), Span: e.q.options.Store.Span,
 	})
 }
 
@@ -76,17 +75,6 @@ func (e *everywhere) answerer(name string) (*global.Answerer, error) {
 func (e *everywhere) external() labels.Labels {
 	prom := e.q.options.PrometheusConfig()
 	return labels.NewBuilder(prom.GlobalConfig.ExternalLabels).Del(IslandLabel).Labels()
-}
-
-// span is from the oldest to the newest sample, as far as that is known cheaply.
-func (e *everywhere) span() (oldest, newest int64) {
-	if t, err := e.q.options.Store.StartTime(); err == nil && t != math.MaxInt64 && t > 0 {
-		oldest = t
-	}
-	if s, ok := e.q.options.Store.(interface{ NewestTime() int64 }); ok {
-		newest = s.NewestTime()
-	}
-	return oldest, newest
 }
 
 // Answer answers what another island asks, within the limits of both.

@@ -32,6 +32,8 @@ type Store interface {
 	// StartTime is the time in milliseconds since 1970 from which on the store
 	// has everything; what is older is also asked of remote_read endpoints.
 	StartTime() (int64, error)
+	// Span is from the oldest to the newest sample, in milliseconds; 0, 0 without.
+	Span() (oldest, newest int64)
 }
 
 // Options is what a Query is made of.

@@ -130,6 +130,23 @@ func (s *Store) StartTime() (int64, error) {
 	return start + 2*tsdb.DefaultBlockDuration, nil
 }
 
+// Span is from the oldest to the newest sample, in milliseconds; 0, 0 while there
+// is none or the store is not open.
+func (s *Store) Span() (oldest, newest int64) {
+	h := s.cur.Load()
+	if h == nil {
+		return 0, 0
+	}
+	oldest, newest = h.db.Head().MinTime(), h.db.Head().MaxTime()
+	for _, b := range h.db.Blocks() {
+		oldest, newest = min(oldest, b.MinTime()), max(newest, b.MaxTime()-1)
+	}
+	if oldest > newest { // what an empty head says
+		return 0, 0
+	}
+	return oldest, newest
+}
+
 // NumSeries is how many series the head holds; 0 while the store is not open.
 func (s *Store) NumSeries() uint64 {
 	if h := s.cur.Load(); h != nil {

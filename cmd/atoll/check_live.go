@@ -87,15 +87,11 @@ func labelsOf(s model.LabelSet) labels.Labels {
 }
 
 func printExplanation(w io.Writer, e aggregate.Explanation) {
-	name := e.Rule.Name
-	if name == "" {
-		name = fmt.Sprintf("rule of line %d", e.Rule.Line)
-	}
 	kept := "their samples are stored as well"
 	if !e.Rule.KeepInput {
 		kept = "their samples are not stored"
 	}
-	fmt.Fprintf(w, "\n%s: %s\n  takes %d series, %s\n", name, e.Rule.Selectors(), e.Series, kept)
+	fmt.Fprintf(w, "\n%s (line %d): %s\n  takes %d series, %s\n", e.Rule.Label, e.Rule.Line, e.Rule.Selectors(), e.Series, kept)
 	if e.Discarded > 0 {
 		fmt.Fprintf(w, "  of which input relabelling drops %d\n", e.Discarded)
 	}

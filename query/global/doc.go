@@ -13,7 +13,9 @@
 //
 //   - The answer equals that of one engine over the merged data, except for the
 //     order in which floats are added, for which of equal values topk picks, and
-//     for which series limitk picks.
+//     for which series limitk picks. And where one engine would refuse a join on
+//     the partition label because one side is ambiguous on an island whose other
+//     side is empty, there is an answer: the ambiguous series join with nothing.
 //   - Islands are asked at the same time and each has the same deadline. One that
 //     fails, is late or sends what cannot be true is left out, named in a warning
 //     and in the Receipt, and never delays the others. With Ask.Deny it is an

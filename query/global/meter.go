@@ -62,7 +62,9 @@ func (l Limits) tighter(o Limits) Limits {
 func samples(s *promql.Series) int64 {
 	n := int64(len(s.Floats))
 	for _, h := range s.Histograms {
-		n += int64(h.H.Size()+8) / 16
+		if h.H != nil {
+			n += int64(h.H.Size()+8) / 16
+		}
 	}
 	return n
 }

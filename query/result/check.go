@@ -11,7 +11,7 @@ import (
 	"github.com/atoll-mesh/atoll/flow/columnar/plane"
 )
 
-// maxGrid bounds the times of a grid: they stay far from overflowing.
+// maxTime bounds the times of a grid: they stay far from overflowing.
 const maxTime = math.MaxInt64 / 4
 
 func (g Grid) check(points int) error {
@@ -90,7 +90,7 @@ func (l Limits) checkLabels(ls labels.Labels, text *int) error {
 		n, size = n+1, size+len(l.Name)+len(l.Value)
 		valid = valid && l.Name != "" && l.Value != "" && utf8.ValidString(l.Name) && utf8.ValidString(l.Value)
 	})
-	*text += size + 16*n
+	*text += size + plane.LabelCost*n
 	switch {
 	case !valid:
 		return fmt.Errorf("series %s: a label has no name or no value, or is no UTF-8", ls)
@@ -104,8 +104,8 @@ func (l Limits) checkChunk(m chunks.Meta) error {
 	switch {
 	case m.Chunk == nil:
 		return fmt.Errorf("a chunk from %d has no data", m.MinTime)
-	case m.MaxTime < m.MinTime, m.MinTime < -maxTime, m.MaxTime > maxTime:
+	case m.MaxTime < m.MinTime, m.MinTime < -maxTime:
 		return fmt.Errorf("a chunk is from %d to %d", m.MinTime, m.MaxTime)
 	}
-	return nil
+	return checkData(m.Chunk.Encoding(), m.Chunk.Bytes(), l.Buckets)
 }

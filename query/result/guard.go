@@ -21,17 +21,8 @@ var errChunk = errors.New("a chunk's data is malformed")
 // it holds is in order and within its times, and reading it again does no harm.
 // It gives the number of samples.
 func openChunk(e chunkenc.Encoding, data []byte, minTime, maxTime int64, points, buckets int) (m chunks.Meta, n int, err error) {
-	if len(data) < chunkHead {
-		return m, 0, errChunk
-	}
-	switch e {
-	case chunkenc.EncXOR, chunkenc.EncXOR2:
-	case chunkenc.EncHistogram, chunkenc.EncFloatHistogram, chunkenc.EncHistogramST, chunkenc.EncFloatHistogramST:
-		if err := checkLayout(data[chunkHead:], uint64(buckets)); err != nil {
-			return m, 0, err
-		}
-	default:
-		return m, 0, fmt.Errorf("a chunk has the encoding %d, which is not known", e)
+	if err := checkData(e, data, buckets); err != nil {
+		return m, 0, err
 	}
 	c, err := chunkenc.FromData(e, data)
 	if err != nil {
@@ -44,6 +35,20 @@ func openChunk(e chunkenc.Encoding, data []byte, minTime, maxTime int64, points,
 		return m, 0, err
 	}
 	return chunks.Meta{Chunk: c, MinTime: minTime, MaxTime: maxTime}, n, nil
+}
+
+// checkData looks at a chunk from outside.
+func checkData(e chunkenc.Encoding, data []byte, buckets int) error {
+	if len(data) < chunkHead {
+		return errChunk
+	}
+	switch e {
+	case chunkenc.EncXOR, chunkenc.EncXOR2:
+		return nil
+	case chunkenc.EncHistogram, chunkenc.EncFloatHistogram, chunkenc.EncHistogramST, chunkenc.EncFloatHistogramST:
+		return checkLayout(data[chunkHead:], uint64(buckets))
+	}
+	return fmt.Errorf("a chunk has the encoding %d, which is not known", e)
 }
 
 // walk reads a chunk to its end. The library that reads it was written for chunks

@@ -3,7 +3,6 @@ package rewrite
 import (
 	"slices"
 
-	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
@@ -139,7 +138,7 @@ func settled(e parser.Expr) bool {
 		case parser.TOPK, parser.BOTTOMK, parser.LIMITK, parser.LIMIT_RATIO:
 			return settled(n.Expr)
 		}
-		return n.Without || !slices.Contains(n.Grouping, model.MetricNameLabel)
+		return !byName(n)
 	case *parser.ParenExpr:
 		return settled(n.Expr)
 	case *parser.StepInvariantExpr:

@@ -3,6 +3,7 @@ package rewrite
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
@@ -96,8 +97,8 @@ func (p *planner) rewriteCall(n *parser.Call, pl place) parser.Expr {
 	for i, a := range n.Args {
 		out.Args[i] = p.rewrite(a, pl)
 	}
-	if n.Func.Name == "timestamp" || n.Func.Name == "start_timestamp" {
-		out.Args[0] = &parser.UnaryExpr{Op: parser.ADD, Expr: out.Args[0]}
+	if _, ok := out.Args[0].(*parser.VectorSelector); ok && strings.HasSuffix(n.Func.Name, "timestamp") {
+		out.Args[0] = &parser.UnaryExpr{Op: parser.ADD, Expr: out.Args[0]} // not a selector any more
 	}
 	return &out
 }
@@ -151,7 +152,7 @@ func (p *planner) merge(n *parser.AggregateExpr, pl place) parser.Expr {
 	if p.class(n) == local && !ordered {
 		return nil // can be pushed as it is; topk goes on, to be put in order again
 	}
-	if p.options.DelayedNames && !settled(n) && (!pl.root || (!ordered && n.Op != parser.LIMITK)) {
+	if p.options.DelayedNames && !settled(n) && !(pl.root && (ordered || n.Op == parser.LIMITK) && !byName(n)) {
 		return nil
 	}
 	again := *n
@@ -194,10 +195,14 @@ func (p *planner) merge(n *parser.AggregateExpr, pl place) parser.Expr {
 	return out
 }
 
+func byName(n *parser.AggregateExpr) bool {
+	return !n.Without && slices.Contains(n.Grouping, model.MetricNameLabel)
+}
+
 // mergeAvg divides the sum by the count. A division drops the metric name, so a
 // mean by name is not merged.
 func (p *planner) mergeAvg(n *parser.AggregateExpr, pl place) parser.Expr {
-	if !n.Without && slices.Contains(n.Grouping, model.MetricNameLabel) {
+	if byName(n) {
 		return nil
 	}
 	sum, count := *n, *n

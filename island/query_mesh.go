@@ -1,0 +1,53 @@
+package island
+
+import (
+	"google.golang.org/grpc"
+
+	"github.com/atoll-mesh/atoll/mesh"
+	"github.com/atoll-mesh/atoll/mesh/rpc"
+	"github.com/atoll-mesh/atoll/policy"
+	"github.com/atoll-mesh/atoll/query/global"
+	"github.com/atoll-mesh/atoll/trust"
+	"github.com/atoll-mesh/atoll/wire/querypb"
+)
+
+// neighbours is query.Neighbours: the members that hold samples, by the names
+// under which all know them.
+func (i *Island) neighbours() (self string, others []global.Island) {
+	m := i.membership.Load()
+	if m == nil {
+		return i.Config().Island.Name, nil
+	}
+	own := m.home.Node().Public()
+	self = i.Config().Island.Name
+	for _, member := range m.state.Load().Members() {
+		switch {
+		case member.Key == own:
+			self = member.Name
+		case aggregates(member.Role):
+			others = append(others, i.questions.Client(global.Facts{Name: member.Name}, m.asker(member.Key)))
+		}
+	}
+	return self, others
+}
+
+// asker connects to a member when there is something to ask.
+func (m *membership) asker(key trust.Key) func() (grpc.ClientConnInterface, error) {
+	return func() (grpc.ClientConnInterface, error) {
+		running := m.mesh.Load()
+		if running == nil {
+			return nil, mesh.ErrNotReady
+		}
+		return running.Conn(key, rpc.Urgent)
+	}
+}
+
+// serveQueries registers what other islands ask.
+func (m *membership) serveQueries(node *mesh.Mesh) error {
+	i := m.island
+	return node.RegisterService(&querypb.Query_ServiceDesc, i.questions.Server(i.getRooms().query), map[string]rpc.Rule{
+		querypb.Query_Answer_FullMethodName:    {Action: policy.Read, Class: rpc.Urgent, Idempotent: true},
+		querypb.Query_Labels_FullMethodName:    {Action: policy.Read, Class: rpc.Urgent, Idempotent: true},
+		querypb.Query_Exemplars_FullMethodName: {Action: policy.Read, Class: rpc.Urgent, Idempotent: true},
+	})
+}

@@ -1,0 +1,108 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/atoll-mesh/atoll/query/global"
+	"github.com/atoll-mesh/atoll/wire/querypb"
+)
+
+// mostAnswer bounds the bytes of an answer where a question has no limits.
+const mostAnswer = 1 << 30
+
+// Client asks one island.
+type Client struct {
+	facts   global.Facts
+	codec   *Codec
+	connect func() (grpc.ClientConnInterface, error)
+}
+
+var _ global.Island = (*Client)(nil)
+
+// Client asks over what connect returns; facts are what is known without asking.
+func (c *Codec) Client(facts global.Facts, connect func() (grpc.ClientConnInterface, error)) *Client {
+	return &Client{codec: c, facts: facts, connect: connect}
+}
+
+// Facts implements global.Island.
+func (c *Client) Facts() global.Facts { return c.facts }
+
+// Answer implements global.Island.
+func (c *Client) Answer(ctx context.Context, r *global.Request) (*global.Answer, error) {
+	conn, err := c.connect()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := querypb.NewQueryClient(conn).Answer(ctx, requestMessage(r))
+	if err != nil {
+		return nil, err
+	}
+	data, err := gather(stream, mostBytes(r.Limits))
+	if err != nil {
+		return nil, err
+	}
+	var m querypb.Answer
+	if err := proto.Unmarshal(data, &m); err != nil {
+		return nil, fmt.Errorf("read the answer of island %q: %w", c.facts.Name, err)
+	}
+	a, err := c.codec.answer(&m, r)
+	if err != nil {
+		return nil, fmt.Errorf("read the answer of island %q: %w", c.facts.Name, err)
+	}
+	a.Stats.Bytes = int64(len(data))
+	return a, nil
+}
+
+// mostBytes is what an answer within limits cannot exceed: samples and labels are
+// compressed, but need not be.
+func mostBytes(l global.Limits) int {
+	if l.Samples == 0 || l.Bytes == 0 || l.Series == 0 {
+		return mostAnswer
+	}
+	return int(min(mostAnswer, 1<<20+l.Bytes+l.Samples*16+l.Series*4096))
+}
+
+// gather puts the parts together.
+func gather(stream grpc.ServerStreamingClient[querypb.AnswerPart], most int) ([]byte, error) {
+	var data []byte
+	for {
+		part, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return data, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if f := part.GetFault(); f != nil {
+			return nil, fault(f)
+		}
+		if len(data)+len(part.GetData()) > most {
+			return nil, &global.Fault{Kind: global.FaultLimit, Text: fmt.Sprintf("the answer has more than %d bytes", most)}
+		}
+		data = append(data, part.GetData()...)
+	}
+}
+
+var faultKinds = map[global.FaultKind]querypb.Fault_Kind{
+	global.FaultIsland: querypb.Fault_ISLAND, global.FaultQuery: querypb.Fault_QUERY,
+	global.FaultLimit: querypb.Fault_LIMIT, global.FaultUnsupported: querypb.Fault_UNSUPPORTED,
+}
+
+// fault keeps its kind; one that is not known here is the island's.
+func fault(f *querypb.Fault) *global.Fault {
+	out := &global.Fault{Kind: global.FaultIsland, Text: f.GetText()}
+	for kind, k := range faultKinds {
+		if k == f.GetKind() {
+			out.Kind = kind
+		}
+	}
+	return out
+}

@@ -1,0 +1,217 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"math"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/tsdb/chunkenc"
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/atoll-mesh/atoll/query/global"
+	"github.com/atoll-mesh/atoll/wire/querypb"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+type answererFunc func(context.Context, *global.Request) (*global.Answer, error)
+
+func (f answererFunc) Answer(ctx context.Context, r *global.Request) (*global.Answer, error) {
+	return f(ctx, r)
+}
+
+// dial serves s and returns an island that asks it.
+func dial(t *testing.T, s querypb.QueryServer) *Client {
+	t.Helper()
+	c, err := NewCodec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := bufconn.Listen(1 << 20)
+	server := grpc.NewServer()
+	querypb.RegisterQueryServer(server, s)
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(l) }()
+	conn, err := grpc.NewClient("passthrough:///island", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+		server.Stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return c.Client(global.Facts{Name: "far"}, func() (grpc.ClientConnInterface, error) { return conn, nil })
+}
+
+func answering(t *testing.T, f answererFunc) *Client {
+	t.Helper()
+	c, err := NewCodec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dial(t, c.Server(f))
+}
+
+func chunk(t *testing.T, points ...promql.FPoint) global.Chunk {
+	t.Helper()
+	x := chunkenc.NewXORChunk()
+	app, err := x.Appender()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range points {
+		app.Append(0, p.T, p.F)
+	}
+	return global.Chunk{MinTime: points[0].T, MaxTime: points[len(points)-1].T, Encoding: chunkenc.EncXOR, Data: x.Bytes()}
+}
+
+// TestQuestionAndAnswer: what goes in on one side comes out on the other.
+func TestQuestionAndAnswer(t *testing.T) {
+	asked := &global.Request{
+		Leaves: []global.Leaf{{Expr: "sum(up)", Start: 1000, End: 3000, Step: 1000}, {Expr: "up", Start: -5, End: -5, Step: 1}},
+		Raw: []global.Raw{{MinTime: -10, MaxTime: 7000, Matchers: []*labels.Matcher{
+			labels.MustNewMatcher(labels.MatchEqual, "a", "1"), labels.MustNewMatcher(labels.MatchNotEqual, "b", ""),
+			labels.MustNewMatcher(labels.MatchRegexp, "c", "x|y"), labels.MustNewMatcher(labels.MatchNotRegexp, "d", ".+"),
+		}}},
+		Options: global.EngineOptions{Lookback: 300_000, DelayedNames: true, StartTimestamps: true, Experimental: true},
+		Limits:  global.Limits{Series: 10, Samples: 100, Bytes: 1000},
+	}
+	h := &histogram.FloatHistogram{Schema: 1, Count: 3, Sum: 4, ZeroThreshold: 0.1, PositiveSpans: []histogram.Span{{Offset: 1, Length: 2}}, PositiveBuckets: []float64{1, 2}}
+	said := &global.Answer{
+		Leaves: []global.LeafAnswer{
+			{Rows: []promql.Series{{Floats: []promql.FPoint{{T: 1000, F: 1.5}, {T: 3000, F: math.Inf(1)}}}}, Read: 7, Mixed: true, Notes: []global.Note{{Text: "mixed"}, {Text: "hm", Info: true}}},
+			{Rows: []promql.Series{{Metric: labels.FromStrings("island", "far"), Histograms: []promql.HPoint{{T: -5, H: h}}}}},
+		},
+		Raw: []global.RawAnswer{{Series: []global.RawSeries{{
+			Labels: labels.FromStrings("__name__", "x", "island", "far"), Chunks: []global.Chunk{chunk(t, promql.FPoint{T: 1, F: 2}, promql.FPoint{T: 5, F: 3})},
+		}}}},
+		Oldest: -10, Newest: 99,
+	}
+	var got *global.Request
+	c := answering(t, func(_ context.Context, r *global.Request) (*global.Answer, error) {
+		got = r
+		return said, nil
+	})
+	answer, err := c.Answer(t.Context(), asked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	matcher := cmp.Comparer(func(a, b *labels.Matcher) bool { return a.String() == b.String() })
+	if d := cmp.Diff(asked, got, matcher); d != "" {
+		t.Errorf("question (-asked +got):\n%s", d)
+	}
+	if answer.Stats.Bytes == 0 || answer.Stats.Series != 3 || answer.Stats.Samples != 5 {
+		t.Errorf("stats %+v", answer.Stats)
+	}
+	answer.Stats = global.Stats{}
+	exported := cmp.Comparer(func(a, b promql.Series) bool {
+		return labels.Equal(a.Metric, b.Metric) && cmp.Equal(a.Floats, b.Floats) && cmp.Equal(a.Histograms, b.Histograms)
+	})
+	if d := cmp.Diff(said, answer, cmp.Comparer(labels.Equal), exported); d != "" {
+		t.Errorf("answer (-said +got):\n%s", d)
+	}
+}
+
+// TestLargeAnswer needs many parts.
+func TestLargeAnswer(t *testing.T) {
+	asked := &global.Request{Leaves: []global.Leaf{{Expr: "x", Start: 0, End: 199_000, Step: 1000}}, Options: global.EngineOptions{Lookback: 1}}
+	said := &global.Answer{Leaves: make([]global.LeafAnswer, 1)}
+	for i := range 2000 {
+		s := promql.Series{Metric: labels.FromStrings("i", strings.Repeat("x", 1+i%7)+string(rune('a'+i%26)), "n", strings.Repeat("y", 1+i/7))}
+		for k := range int64(200) {
+			s.Floats = append(s.Floats, promql.FPoint{T: k * 1000, F: math.Sin(float64(i) * float64(k+1))})
+		}
+		said.Leaves[0].Rows = append(said.Leaves[0].Rows, s)
+	}
+	c := answering(t, func(context.Context, *global.Request) (*global.Answer, error) { return said, nil })
+	answer, err := c.Answer(t.Context(), asked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(answer.Leaves[0].Rows) != 2000 || answer.Stats.Bytes < 4*partBytes {
+		t.Errorf("%d rows, %d bytes", len(answer.Leaves[0].Rows), answer.Stats.Bytes)
+	}
+}
+
+func TestFaultsKeepTheirKind(t *testing.T) {
+	for kind := range faultKinds {
+		c := answering(t, func(context.Context, *global.Request) (*global.Answer, error) {
+			return nil, &global.Fault{Kind: kind, Text: "because"}
+		})
+		_, err := c.Answer(t.Context(), &global.Request{Options: global.EngineOptions{Lookback: 1}})
+		var f *global.Fault
+		if !errors.As(err, &f) || f.Kind != kind || f.Text != "because" {
+			t.Errorf("kind %d came as %v", kind, err)
+		}
+	}
+}
+
+// hostile is a server that says what it likes.
+type hostile struct {
+	querypb.UnimplementedQueryServer
+	parts func(send func(*querypb.AnswerPart) error) error
+}
+
+func (h hostile) Answer(_ *querypb.AnswerRequest, s grpc.ServerStreamingServer[querypb.AnswerPart]) error {
+	return h.parts(s.Send)
+}
+
+func TestHostileAnswers(t *testing.T) {
+	asked := &global.Request{
+		Leaves:  []global.Leaf{{Expr: "x", Start: 0, End: 0, Step: 1}},
+		Options: global.EngineOptions{Lookback: 1}, Limits: global.Limits{Series: 1, Samples: 1, Bytes: 1},
+	}
+	for name, test := range map[string]struct {
+		parts func(func(*querypb.AnswerPart) error) error
+		want  string
+	}{
+		"endless": {func(send func(*querypb.AnswerPart) error) error {
+			for {
+				if err := send(&querypb.AnswerPart{Data: make([]byte, partBytes)}); err != nil {
+					return err
+				}
+			}
+		}, "more than"},
+		"garbage": {func(send func(*querypb.AnswerPart) error) error {
+			return send(&querypb.AnswerPart{Data: []byte("garbage")})
+		}, "read the answer"},
+		"nothing": {func(func(*querypb.AnswerPart) error) error { return nil }, "0 leaves"},
+	} {
+		c := dial(t, hostile{parts: test.parts})
+		if _, err := c.Answer(t.Context(), asked); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestMalformedQuestions(t *testing.T) {
+	options := &querypb.EngineOptions{Lookback: 1}
+	for name, m := range map[string]*querypb.AnswerRequest{
+		"no lookback":   {},
+		"negative":      {Options: options, Limits: &querypb.Limits{Samples: -1}},
+		"many leaves":   {Options: options, Leaves: make([]*querypb.Leaf, mostParts+1)},
+		"many matchers": {Options: options, Raw: []*querypb.Selector{{Matchers: make([]*querypb.Matcher, mostMatchers+1)}}},
+		"bad regexp":    {Options: options, Raw: []*querypb.Selector{{Matchers: []*querypb.Matcher{{Type: querypb.Matcher_REGEXP, Name: "a", Value: "("}}}}},
+		"bad type":      {Options: options, Raw: []*querypb.Selector{{Matchers: []*querypb.Matcher{{Type: 9, Name: "a"}}}}},
+	} {
+		if _, err := request(m); err == nil {
+			t.Errorf("%s is taken", name)
+		}
+	}
+}
