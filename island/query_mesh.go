@@ -45,9 +45,10 @@ func (m *membership) asker(key trust.Key) func() (grpc.ClientConnInterface, erro
 // serveQueries registers what other islands ask.
 func (m *membership) serveQueries(node *mesh.Mesh) error {
 	i := m.island
-	return node.RegisterService(&querypb.Query_ServiceDesc, i.questions.Server(i.getRooms().query), map[string]rpc.Rule{
+	return node.RegisterService(&querypb.Query_ServiceDesc, i.questions.Server(i.getRooms().query.Itself()), map[string]rpc.Rule{
 		querypb.Query_Answer_FullMethodName:    {Action: policy.Read, Class: rpc.Urgent, Idempotent: true},
 		querypb.Query_Labels_FullMethodName:    {Action: policy.Read, Class: rpc.Urgent, Idempotent: true},
+		querypb.Query_Series_FullMethodName:    {Action: policy.Read, Class: rpc.Urgent, Idempotent: true},
 		querypb.Query_Exemplars_FullMethodName: {Action: policy.Read, Class: rpc.Urgent, Idempotent: true},
 	})
 }

@@ -1,10 +1,18 @@
 package island
 
 import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/rules"
 
 	"github.com/atoll-mesh/atoll/aggregate/dimension"
 	"github.com/atoll-mesh/atoll/alert"
+	"github.com/atoll-mesh/atoll/query"
+	"github.com/atoll-mesh/atoll/query/global"
+	"github.com/atoll-mesh/atoll/trust"
 )
 
 // evaluated are the rules that the rules API shows: those of rule files, and
@@ -17,4 +25,36 @@ type evaluated struct {
 // RuleGroups implements v1.RulesRetriever.
 func (e evaluated) RuleGroups() []*rules.Group {
 	return append(e.Alert.RuleGroups(), e.dimension.RuleGroups()...)
+}
+
+// askEverywhere evaluates over the samples of all islands. What an island that
+// does not answer would say is missing.
+func askEverywhere(q *query.Query) rules.QueryFunc {
+	ask := rules.EngineQueryFunc(q.Everywhere(), q.Queryable())
+	return func(ctx context.Context, expr string, t time.Time) (promql.Vector, error) {
+		return ask(global.WithAsk(ctx, global.Ask{Scope: global.ScopeAll}), expr, t)
+	}
+}
+
+// evaluators is dimension.Members: the islands that are connected and hold
+// samples, by the names that stay when their keys change.
+func (i *Island) evaluators() (self string, all []string) {
+	m := i.membership.Load()
+	if m == nil {
+		return i.Config().Island.Name, nil
+	}
+	own := m.self()
+	if own == nil {
+		return i.Config().Island.Name, nil
+	}
+	var connected []trust.Key
+	if running := m.mesh.Load(); running != nil {
+		connected = running.Connected()
+	}
+	for _, member := range m.state.Load().Members() {
+		if aggregates(member.Role) && slices.Contains(connected, member.Key) {
+			all = append(all, accountName(member))
+		}
+	}
+	return accountName(own), all
 }

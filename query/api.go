@@ -22,9 +22,9 @@ func (q *Query) newAPI(cors *regexp.Regexp, f features.Collector) *v1.API {
 	o, cfg := q.options, q.options.Config
 	return v1.NewAPI(
 		q.everywhere.asking,
-		q.sources, // also for /read, as upstream: two that read each other with read_recent ask in a circle
-		nil,       // AppendableV2: the receivers come as handlers
-		o.Store,
+		q.everywhere.asking.Queryable(q.sources), // also for /read, as upstream: two that read each other with read_recent ask in a circle
+		nil,                                      // AppendableV2: the receivers come as handlers
+		q.everywhere.asking.Exemplars(o.Store),
 		o.Pools,
 		o.Targets,
 		o.Alertmanagers,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
 
@@ -60,14 +61,14 @@ func (e *everywhere) features() global.EngineOptions {
 // islands lists all, this one included.
 func (e *everywhere) islands(context.Context) []global.Island {
 	self, others := e.q.options.Neighbours()
-	return append([]global.Island{&itself{e: e, name: self}}, others...)
+	return append([]global.Island{&itself{e: e, name: func() string { return self }}}, others...)
 }
 
 // answerer answers for this island under the name that it goes by now.
 func (e *everywhere) answerer(name string) (*global.Answerer, error) {
 	return global.NewAnswerer(global.AnswererOptions{
 		Engine: e.engine, Storage: e.q.options.Store, Label: IslandLabel, Name: name,
-		External: e.external(), Options: e.features(), Limits: e.q.Config().Islands.limits(), Span: e.q.options.Store.Span,
+		Exemplars: e.q.options.Store, External: e.external(), Options: e.features(), Limits: e.q.Config().Islands.limits(), Span: e.q.options.Store.Span,
 	})
 }
 
@@ -77,41 +78,77 @@ func (e *everywhere) external() labels.Labels {
 	return labels.NewBuilder(prom.GlobalConfig.ExternalLabels).Del(IslandLabel).Labels()
 }
 
-// Answer answers what another island asks, within the limits of both.
-func (q *Query) Answer(ctx context.Context, r *global.Request) (*global.Answer, error) {
-	name, _ := q.options.Neighbours()
-	return (&itself{e: q.everywhere, name: name}).answer(ctx, r)
+// Itself is this island as others ask it: within the limits of both.
+func (q *Query) Itself() global.Catalog {
+	return &itself{e: q.everywhere, name: func() string {
+		name, _ := q.options.Neighbours()
+		return name
+	}}
 }
 
 // itself is this island, asked without a network between.
 type itself struct {
 	e    *everywhere
-	name string
+	name func() string
 }
 
 // Facts implements global.Island.
 func (i *itself) Facts() global.Facts {
-	return global.Facts{Name: i.name, External: i.e.external()}
+	return global.Facts{Name: i.name(), External: i.e.external()}
+}
+
+// turn waits for one of the places of those who are answered.
+func (i *itself) turn(ctx context.Context) (a *global.Answerer, done func(), err error) {
+	if !i.e.q.options.Ready() {
+		return nil, nil, fmt.Errorf("island %q is starting or stopping: %w", i.name(), flow.ErrUnavailable)
+	}
+	if a, err = i.e.answerer(i.name()); err != nil {
+		return nil, nil, err
+	}
+	select {
+	case i.e.answers <- struct{}{}:
+		return a, func() { <-i.e.answers }, nil
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
 }
 
 // Answer implements global.Island.
 func (i *itself) Answer(ctx context.Context, r *global.Request) (*global.Answer, error) {
-	return i.answer(ctx, r)
-}
-
-func (i *itself) answer(ctx context.Context, r *global.Request) (*global.Answer, error) {
-	if !i.e.q.options.Ready() {
-		return nil, fmt.Errorf("island %q is starting or stopping: %w", i.name, flow.ErrUnavailable)
-	}
-	select {
-	case i.e.answers <- struct{}{}:
-		defer func() { <-i.e.answers }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	a, err := i.e.answerer(i.name)
+	a, done, err := i.turn(ctx)
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	return a.Answer(ctx, r)
+}
+
+// Labels implements global.Catalog.
+func (i *itself) Labels(ctx context.Context, r *global.LabelsRequest) ([]string, []global.Note, error) {
+	a, done, err := i.turn(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer done()
+	return a.Labels(ctx, r)
+}
+
+// Series implements global.Catalog.
+func (i *itself) Series(ctx context.Context, r *global.SeriesRequest) ([]labels.Labels, []global.Note, error) {
+	a, done, err := i.turn(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer done()
+	return a.Series(ctx, r)
+}
+
+// Exemplars implements global.Catalog.
+func (i *itself) Exemplars(ctx context.Context, r *global.ExemplarsRequest) ([]exemplar.QueryResult, error) {
+	a, done, err := i.turn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return a.Exemplars(ctx, r)
 }

@@ -18,6 +18,7 @@ import (
 
 // neighbour is another Query without a network between.
 type neighbour struct {
+	global.Catalog
 	name string
 	ask  func(context.Context, *global.Request) (*global.Answer, error)
 }
@@ -33,12 +34,12 @@ func twoIslands(t *testing.T, change func(ask *func(context.Context, *global.Req
 	far := newRig(t, func(o *Options) {
 		o.Neighbours = func() (string, []global.Island) { return "far", nil }
 	})
-	ask := far.Answer
+	ask := far.Itself().Answer
 	if change != nil {
 		change(&ask)
 	}
 	near := newRig(t, func(o *Options) {
-		o.Neighbours = func() (string, []global.Island) { return "near", []global.Island{neighbour{"far", ask}} }
+		o.Neighbours = func() (string, []global.Island) { return "near", []global.Island{neighbour{far.Itself(), "far", ask}} }
 	})
 	now := time.Now().UnixMilli()
 	near.db.put(t, labels.FromStrings("__name__", "up", "job", "a"), promql.FPoint{T: now - 1000, F: 1})
@@ -153,5 +154,35 @@ func TestReceiptIsCompressed(t *testing.T) {
 	}
 	if strings.Contains(w.Body.String(), "receipt") {
 		t.Error("the receipt is not compressed")
+	}
+}
+
+// TestCatalogOfAll lists labels, series and exemplars of both islands.
+func TestCatalogOfAll(t *testing.T) {
+	near := twoIslands(t, nil)
+	list := func(target string) string {
+		t.Helper()
+		code, _, body := near.get(t, target)
+		if code != http.StatusOK {
+			t.Fatalf("%s: %d %s", target, code, body)
+		}
+		return body
+	}
+	for target, want := range map[string][]string{
+		"/api/v1/label/island/values?scope=all":                 {`["far","near"]`, `"receipt"`},
+		"/api/v1/labels?scope=all":                              {`["__name__","island","job"]`},
+		"/api/v1/series?scope=all&match[]=up":                   {`"island":"far"`, `"island":"near"`},
+		`/api/v1/series?scope=all&match[]=up{island="far"}`:     {`"island":"far"`, `"state":"skipped"`},
+		"/api/v1/label/job/values?scope=all&match[]=up&limit=1": {`["a"]`},
+		"/api/v1/query_exemplars?scope=all&query=up":            {`"status":"success"`},
+	} {
+		for _, part := range want {
+			if body := list(target); !strings.Contains(body, part) {
+				t.Errorf("%s: %s is not in %s", target, part, body)
+			}
+		}
+	}
+	if body := list("/api/v1/labels"); strings.Contains(body, "island") {
+		t.Errorf("labels of this island alone: %s", body)
 	}
 }

@@ -17,6 +17,12 @@ import (
 	"github.com/prometheus/prometheus/util/annotations"
 )
 
+// What a request may hold: leaves and selectors, and steps of each leaf.
+const (
+	maxParts = 1000
+	maxSteps = 1 << 24
+)
+
 // AnswererOptions are what an answering side is made of.
 type AnswererOptions struct {
 	// Engine evaluates leaves. It must not wait for slots that asking engines
@@ -24,13 +30,15 @@ type AnswererOptions struct {
 	Engine promql.QueryEngine
 	// Storage is the island's own data, without the labels below.
 	Storage storage.SampleAndChunkQueryable
+	// Exemplars are the island's own; may be nil.
+	Exemplars storage.ExemplarQueryable
 	// Label is the partition label and Name its value here.
 	Label, Name string
 	// External are further labels to put on every series.
 	External labels.Labels
-	// Options are what Engine and its parser are set to; Lookback is ignored.
-	Options EngineOptions
-	// Limits are this island's own; a request's may be lower.
+	// DelayedNames is what Engine is set to.
+	DelayedNames bool
+	// Limits are this island's own, beside those of requests.
 	Limits Limits
 	// Parallel is how many leaves of a request are evaluated at once; 4 if 0.
 	Parallel int
@@ -72,14 +80,17 @@ func (a *Answerer) Facts() Facts {
 
 // Answer evaluates the request's leaves and collects its raw series.
 func (a *Answerer) Answer(ctx context.Context, r *Request) (*Answer, error) {
-	if o := a.options.Options; o.DelayedNames != r.Options.DelayedNames || r.Options.Experimental && !o.Experimental {
-		return nil, fault(FaultUnsupported, "island %q runs with delayed name removal %v and experimental functions %v, the asking one with %v and %v: set them alike",
-			a.options.Name, o.DelayedNames, o.Experimental, r.Options.DelayedNames, r.Options.Experimental)
+	if own := a.options.DelayedNames; own != r.Options.DelayedNames {
+		return nil, fault(FaultUnsupported, "island %q runs with delayed name removal %v, the asking one with %v: set them alike",
+			a.options.Name, own, r.Options.DelayedNames)
+	}
+	if n := len(r.Leaves) + len(r.Raw); n > maxParts {
+		return nil, fault(FaultQuery, "query asks each island for %d things, at most %d are answered: ask for fewer at once", n, maxParts)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	out := &Answer{Leaves: make([]LeafAnswer, len(r.Leaves)), Raw: make([]RawAnswer, len(r.Raw))}
-	spent := &meter{limits: r.Limits.tighter(a.options.Limits)}
+	spent := &meter{limits: r.Limits, own: a.options.Limits}
 	slots := make(chan struct{}, a.options.Parallel)
 	var wg sync.WaitGroup
 	job := func(do func() error) {
@@ -110,8 +121,9 @@ func (a *Answerer) Answer(ctx context.Context, r *Request) (*Answer, error) {
 
 func (a *Answerer) leaf(ctx context.Context, r *Request, i int, out *LeafAnswer, spent *meter) error {
 	l := r.Leaves[i]
-	if l.Step < 1 || l.Start > l.End {
-		return fault(FaultQuery, "leaf %d: start %d, end %d, step %d ms: step must be at least 1 and end not before start", i, l.Start, l.End, l.Step)
+	if span := l.End - l.Start; l.Step < 1 || l.Start > l.End || span < 0 || span/l.Step >= maxSteps {
+		return fault(FaultQuery, "%s from %d to %d every %d ms: the step must be at least 1, the end not before the start, and there may be %d steps",
+			l.Expr, l.Start, l.End, l.Step, maxSteps)
 	}
 	starts := r.Options.StartTimestamps
 	opts := promql.NewPrometheusQueryOpts(false, time.Duration(r.Options.Lookback)*time.Millisecond, &starts)
@@ -160,10 +172,8 @@ func blame(err error) FaultKind {
 	switch {
 	case errors.As(err, &own):
 		return own.Kind
-	case errors.As(err, &held), errors.As(err, &series), errors.As(err, &read):
-		return FaultLimit
-	case errors.As(err, &timeout), errors.As(err, &canceled), errors.As(err, &store),
-		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case errors.As(err, &held), errors.As(err, &series), errors.As(err, &read), errors.As(err, &timeout),
+		errors.As(err, &canceled), errors.As(err, &store), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return FaultIsland
 	}
 	return FaultQuery

@@ -103,7 +103,7 @@ func TestRawSamples(t *testing.T) {
 			t.Fatal(err)
 		}
 		a, err := f.islands[0].Answer(t.Context(), &Request{
-			Raw: []Raw{{Matchers: []*labels.Matcher{all}, MinTime: span[0], MaxTime: span[1]}}, Options: features(false),
+			Raw: []Raw{{Matchers: []*labels.Matcher{all}, MinTime: span[0], MaxTime: span[1]}},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -158,7 +158,7 @@ func print1(s storage.Series, points *int) string {
 func FuzzVet(f *testing.F) {
 	fleet := newFleet(f, newRand(6), 1, false, nil)
 	a, err := fleet.islands[0].Answer(f.Context(), &Request{
-		Raw: []Raw{{Matchers: []*labels.Matcher{labels.MustNewMatcher(labels.MatchRegexp, labels.MetricName, "c1.*|nh")}, MaxTime: dataEnd}}, Options: features(false),
+		Raw: []Raw{{Matchers: []*labels.Matcher{labels.MustNewMatcher(labels.MatchRegexp, labels.MetricName, "c1.*|nh")}, MaxTime: dataEnd}},
 	})
 	if err != nil {
 		f.Fatal(err)

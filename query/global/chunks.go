@@ -21,9 +21,13 @@ func (s *RawSeries) decode() (samples int64, err error) {
 		}
 	}()
 	last := int64(math.MinInt64)
+	var h *histogram.FloatHistogram
 	for i, c := range s.Chunks {
 		if len(c.Data) < 2 {
 			return 0, fmt.Errorf("chunk %d has %d bytes", i, len(c.Data))
+		}
+		if err := sane(c); err != nil {
+			return 0, fmt.Errorf("chunk %d: %w", i, err)
 		}
 		chunk, err := chunkenc.FromData(c.Encoding, c.Data)
 		if err != nil {
@@ -38,7 +42,7 @@ func (s *RawSeries) decode() (samples int64, err error) {
 			last = t
 			samples++
 			if kind == chunkenc.ValHistogram || kind == chunkenc.ValFloatHistogram {
-				_, h := it.AtFloatHistogram(nil)
+				_, h = it.AtFloatHistogram(h)
 				if err := fits(h); err != nil {
 					return 0, fmt.Errorf("chunk %d: %w", i, err)
 				}

@@ -333,7 +333,7 @@ func TestLocal(t *testing.T) {
 // TestUnlike: islands whose engines are set otherwise are missing, not wrong.
 func TestUnlike(t *testing.T) {
 	e, islands := trio(t, nil)
-	islands[2].Island.(*Answerer).options.Options.DelayedNames = true
+	islands[2].Island.(*Answerer).options.DelayedNames = true
 	res, receipt := at(`sum(up)`, 300).ask(t.Context(), e, nil)
 	if got := value1(t, res); got != 3 || !strings.Contains(receipt.Islands[2].Why, "delayed name removal true") {
 		t.Errorf("%v %+v", got, receipt.Islands[2])

@@ -32,7 +32,7 @@ func minute(int64) int64 { return time.Minute.Milliseconds() }
 // features of both sides in tests; only delayed name removal varies.
 func features(delayed bool) EngineOptions {
 	return EngineOptions{
-		Lookback: (5 * time.Minute).Milliseconds(), DelayedNames: delayed, StartTimestamps: true, Experimental: true,
+		Lookback: (5 * time.Minute).Milliseconds(), DelayedNames: delayed, StartTimestamps: true,
 	}
 }
 
@@ -77,7 +77,7 @@ type fleet struct {
 func newAnswerer(t testing.TB, e promql.QueryEngine, store storage.SampleAndChunkQueryable, name string, delayed bool) *Answerer {
 	t.Helper()
 	a, err := NewAnswerer(AnswererOptions{
-		Engine: e, Storage: store, Label: label, Name: name, Options: features(delayed),
+		Engine: e, Storage: store, Label: label, Name: name, DelayedNames: delayed,
 	})
 	if err != nil {
 		t.Fatal(err)

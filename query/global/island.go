@@ -58,9 +58,9 @@ type Raw struct {
 type EngineOptions struct {
 	// Lookback is the lookback delta in milliseconds.
 	Lookback int64
-	// DelayedNames, StartTimestamps and Experimental are the engine's and the
-	// parser's features of these names.
-	DelayedNames, StartTimestamps, Experimental bool
+	// DelayedNames is EngineOpts.EnableDelayedNameRemoval, StartTimestamps its
+	// UseStartTimestamps.
+	DelayedNames, StartTimestamps bool
 }
 
 // Limits bound an answer, and what one query receives in all. 0 is unlimited.
@@ -133,11 +133,11 @@ type Note struct {
 type FaultKind uint8
 
 const (
-	// FaultIsland: the island cannot answer now.
+	// FaultIsland: the island cannot answer, or not within its own limits.
 	FaultIsland FaultKind = iota
 	// FaultQuery: the question has no answer, anywhere.
 	FaultQuery
-	// FaultLimit: the answer would exceed a limit.
+	// FaultLimit: the answer alone would exceed the request's limits.
 	FaultLimit
 	// FaultUnsupported: the island's engine differs from the asking one.
 	FaultUnsupported

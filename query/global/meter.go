@@ -1,6 +1,7 @@
 package global
 
 import (
+	"fmt"
 	"sync"
 
 	"github.com/prometheus/prometheus/promql"
@@ -9,18 +10,26 @@ import (
 // meter counts what is sent or received against limits.
 type meter struct {
 	limits Limits
+	own    Limits // of this island, beside the query's
 	mu     sync.Mutex
 	spent  Stats
 }
 
-// add counts; its error is a *Fault of kind FaultLimit.
+// add counts. Its error is a *Fault: of kind FaultLimit, or FaultIsland if it is
+// the island's own limit that is reached.
 func (m *meter) add(series, samples, bytes int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.spent.Series += series
 	m.spent.Samples += samples
 	m.spent.Bytes += bytes
-	return m.limits.check(m.spent)
+	if err := m.limits.check(m.spent); err != nil {
+		return fault(FaultLimit, "query would %v", err)
+	}
+	if err := m.own.check(m.spent); err != nil {
+		return fault(FaultIsland, "the island will not %v", err)
+	}
+	return nil
 }
 
 func (m *meter) stats() Stats {
@@ -40,21 +49,10 @@ func (l Limits) check(s Stats) error {
 		{"bytes of raw samples", s.Bytes, l.Bytes, "ask for a shorter time, or aggregate"},
 	} {
 		if c.at > 0 && c.is > c.at {
-			return fault(FaultLimit, "query would move more than %d %s between islands: %s, or raise the limit", c.at, c.what, c.narrowWith)
+			return fmt.Errorf("move more than %d %s between islands: %s, or raise the limit", c.at, c.what, c.narrowWith)
 		}
 	}
 	return nil
-}
-
-// tighter is the lower of each limit.
-func (l Limits) tighter(o Limits) Limits {
-	low := func(a, b int64) int64 {
-		if a == 0 || b != 0 && b < a {
-			return b
-		}
-		return a
-	}
-	return Limits{Series: low(l.Series, o.Series), Samples: low(l.Samples, o.Samples), Bytes: low(l.Bytes, o.Bytes)}
 }
 
 // samples is the size of a row: one for each float, one for each 16 bytes of a

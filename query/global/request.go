@@ -82,15 +82,14 @@ func (s *session) excludes(f *Facts, ms []*labels.Matcher) *labels.Matcher {
 
 // request asks one island and vets what it says. It returns only when the island
 // does; nobody has to wait for it.
-func (e *Engine) request(ctx context.Context, r *round, island Island, one *reply) *reply {
+func (e *Engine) request(ctx context.Context, r *round, island *asked, one *reply) *reply {
 	began := time.Now()
-	name := island.Facts().Name
 	answer, err := e.call(ctx, island, one.request)
 	if err == nil {
-		one.rawBytes, err = e.vet(name, r, one, answer)
+		one.rawBytes, err = e.vet(island.facts.Name, r, one, answer)
 		if err != nil {
 			e.metrics.refused.Inc()
-			err = fmt.Errorf("its answer was refused: %w", err)
+			err = fmt.Errorf("its answer was refused: %v", err) // not %w: it is this island's fault alone
 		}
 	}
 	one.answer, one.err, one.took = answer, err, time.Since(began)

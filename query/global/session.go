@@ -162,7 +162,7 @@ func (s *session) gather(ctx context.Context, leaves []rewrite.Leaf, raw []rewri
 			continue
 		}
 		pending++
-		go func() { replies <- s.engine.request(within, r, island.Island, got[i]) }()
+		go func() { replies <- s.engine.request(within, r, island, got[i]) }()
 	}
 	done := make([]*reply, len(s.islands))
 	for pending > 0 {
@@ -187,18 +187,18 @@ func (s *session) gather(ctx context.Context, leaves []rewrite.Leaf, raw []rewri
 			}
 		}
 	}
-	totals := make([]*totals, len(r.leaves))
+	sums := make([]totals, len(r.leaves))
 	for i, island := range s.islands {
 		switch {
 		case got[i] == nil:
 		case done[i] == nil:
 			s.fail(island, fmt.Sprintf("no answer within %v", s.ask.Deadline))
 		case done[i].err == nil:
-			s.merge(r, done[i], totals)
+			s.merge(r, done[i], sums)
 		}
 	}
-	for i, t := range totals {
-		if l := &r.leaves[i]; t != nil && t.unusable(l.Means, len(s.islands)) {
+	for i, t := range sums {
+		if l := &r.leaves[i]; t.unusable(l.Means, len(s.islands)) {
 			s.leaves[l.Key()].unusable = true
 		}
 	}
@@ -213,8 +213,8 @@ func (s *session) receive(one *reply) error {
 	s.mu.Unlock()
 	if one.err != nil {
 		var f *Fault
-		if errors.As(one.err, &f) && f.Kind == FaultQuery {
-			return errors.New(f.Text)
+		if errors.As(one.err, &f) && (f.Kind == FaultQuery || f.Kind == FaultLimit) {
+			return f
 		}
 		s.fail(island, one.err.Error())
 		return nil
@@ -241,14 +241,14 @@ func (s *session) fail(island *asked, why string) {
 
 // merge appends an island's answer to the parts. Islands are merged in the order
 // of their names: which of equal values topk picks depends on it.
-func (s *session) merge(r *round, one *reply, sums []*totals) {
+func (s *session) merge(r *round, one *reply, sums []totals) {
 	for i, a := range one.answer.Leaves {
 		l := &r.leaves[one.leaves[i]]
 		p := s.leaves[l.Key()]
 		if l.Sums {
 			p.unusable = p.unusable || a.Mixed
 			if sums[one.leaves[i]] == nil {
-				sums[one.leaves[i]] = newTotals()
+				sums[one.leaves[i]] = totals{}
 			}
 			sums[one.leaves[i]].add(a.Rows)
 		}

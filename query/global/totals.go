@@ -11,67 +11,88 @@ import (
 // to 1e-10 at worst, and almost always to its last digits.
 const cancelled = 1e-6
 
-// totals adds partial sums up to see whether they can be trusted: they cannot if
-// they cancel each other out, nor, for a mean, if they may overflow.
-type totals struct {
-	groups  map[group]*total
-	largest float64
-}
+// totals are the rows of a leaf of partial sums, by the hash of their labels.
+type totals map[uint64][]*promql.Series
 
-// group is a value of a sum: of a row, by the hash of its labels, at a time. Of a
-// histogram it is the sum of observations.
-type group struct {
-	row uint64
-	t   int64
-}
-
-type total struct {
-	sum, largest float64
-	parts        int
-	whole        bool // all parts are integers that floats hold exactly
-}
-
-func newTotals() *totals { return &totals{groups: map[group]*total{}} }
-
-func (ts *totals) add(rows []promql.Series) {
+func (ts totals) add(rows []promql.Series) {
 	for i := range rows {
 		hash := rows[i].Metric.Hash()
-		for _, p := range rows[i].Floats {
-			ts.value(group{hash, p.T}, p.F)
-		}
-		for _, p := range rows[i].Histograms {
-			ts.value(group{hash, p.T}, p.H.Sum)
-			if p.H.HasOverflow() {
-				ts.largest = math.Inf(1)
-			}
-		}
+		ts[hash] = append(ts[hash], &rows[i])
 	}
 }
 
-func (ts *totals) value(g group, v float64) {
-	size := math.Abs(v)
-	ts.largest = math.Max(ts.largest, size)
-	t := ts.groups[g]
-	if t == nil {
-		t = &total{whole: true}
-		ts.groups[g] = t
-	}
-	t.sum += v
-	t.parts++
-	t.largest = math.Max(t.largest, size)
-	t.whole = t.whole && v == math.Trunc(v) && size < 1<<53
-}
-
-// unusable reports whether any total cannot be trusted. Infinities and NaN come
-// out the same in any order.
-func (ts *totals) unusable(mean bool, islands int) bool {
-	if mean && ts.largest > math.MaxFloat64/float64(islands+1) {
-		return true
-	}
-	for _, t := range ts.groups {
-		if t.parts > 1 && !t.whole && !math.IsInf(t.largest, 0) && math.Abs(t.sum) < cancelled*t.largest {
+// unusable reports whether any total cannot be trusted: partial sums cancel each
+// other out or, for a mean, may overflow where the mean would not.
+func (ts totals) unusable(mean bool, islands int) bool {
+	limit := math.MaxFloat64 / float64(islands+1)
+	for _, rows := range ts {
+		if mean && huge(rows, limit) || len(rows) > 1 && (cancel(rows, floatAt) || cancel(rows, sumAt)) {
 			return true
 		}
 	}
 	return false
+}
+
+func huge(rows []*promql.Series, limit float64) bool {
+	for _, s := range rows {
+		for _, p := range s.Floats {
+			if math.Abs(p.F) > limit {
+				return true
+			}
+		}
+		for _, p := range s.Histograms {
+			if p.H.HasOverflow() || math.Abs(p.H.Sum) > limit || math.Abs(p.H.Count) > limit {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// floatAt and sumAt are the i-th value of a row: a float, or a histogram's sum of
+// observations.
+func floatAt(s *promql.Series, i int) (t int64, v float64, ok bool) {
+	if i >= len(s.Floats) {
+		return 0, 0, false
+	}
+	return s.Floats[i].T, s.Floats[i].F, true
+}
+
+func sumAt(s *promql.Series, i int) (t int64, v float64, ok bool) {
+	if i >= len(s.Histograms) {
+		return 0, 0, false
+	}
+	return s.Histograms[i].T, s.Histograms[i].H.Sum, true
+}
+
+// cancel adds up what the rows have at each time. Integers that floats hold
+// exactly lose nothing; infinities and NaN come out the same in any order.
+func cancel(rows []*promql.Series, at func(*promql.Series, int) (int64, float64, bool)) bool {
+	next := make([]int, len(rows))
+	for {
+		now := int64(math.MaxInt64)
+		for r, s := range rows {
+			if t, _, ok := at(s, next[r]); ok {
+				now = min(now, t)
+			}
+		}
+		if now == math.MaxInt64 {
+			return false
+		}
+		var sum, largest float64
+		whole := true
+		for r, s := range rows {
+			t, v, ok := at(s, next[r])
+			if !ok || t != now {
+				continue
+			}
+			next[r]++
+			sum += v
+			largest = math.Max(largest, math.Abs(v))
+			whole = whole && v == math.Trunc(v) && math.Abs(v) < 1<<53
+		}
+		if !whole && !math.IsInf(largest, 0) && math.Abs(sum) < cancelled*largest {
+			return true
+		}
+	}
 }

@@ -3,12 +3,15 @@ package peer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
@@ -26,9 +29,42 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 type answererFunc func(context.Context, *global.Request) (*global.Answer, error)
 
-func (f answererFunc) Answer(ctx context.Context, r *global.Request) (*global.Answer, error) {
+// catalog is an answerer with a catalog of its own.
+type catalog struct {
+	answererFunc
+	asked []any
+}
+
+func (f answererFunc) answer(ctx context.Context, r *global.Request) (*global.Answer, error) {
 	return f(ctx, r)
 }
+
+func (c *catalog) Answer(ctx context.Context, r *global.Request) (*global.Answer, error) {
+	return c.answer(ctx, r)
+}
+
+func (c *catalog) Labels(_ context.Context, r *global.LabelsRequest) ([]string, []global.Note, error) {
+	c.asked = append(c.asked, r)
+	return []string{"a", "b"}, []global.Note{{Text: "careful"}}, nil
+}
+
+func (c *catalog) Series(_ context.Context, r *global.SeriesRequest) (all []labels.Labels, said []global.Note, err error) {
+	c.asked = append(c.asked, r)
+	for i := range 2*partSeries + 1 {
+		all = append(all, labels.FromStrings("i", fmt.Sprintf("%04d", i)))
+	}
+	return all, []global.Note{{Text: "careful"}}, nil
+}
+
+func (c *catalog) Exemplars(_ context.Context, r *global.ExemplarsRequest) ([]exemplar.QueryResult, error) {
+	c.asked = append(c.asked, r)
+	return listedExemplars, nil
+}
+
+var listedExemplars = []exemplar.QueryResult{{
+	SeriesLabels: labels.FromStrings("a", "1"),
+	Exemplars:    []exemplar.Exemplar{{Labels: labels.FromStrings("trace", "x"), Value: 2, Ts: 3, HasTs: true}},
+}}
 
 // dial serves s and returns an island that asks it.
 func dial(t *testing.T, s querypb.QueryServer) *Client {
@@ -65,7 +101,7 @@ func answering(t *testing.T, f answererFunc) *Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return dial(t, c.Server(f))
+	return dial(t, c.Server(&catalog{answererFunc: f}))
 }
 
 func chunk(t *testing.T, points ...promql.FPoint) global.Chunk {
@@ -212,6 +248,52 @@ func TestMalformedQuestions(t *testing.T) {
 	} {
 		if _, err := request(m); err == nil {
 			t.Errorf("%s is taken", name)
+		}
+	}
+}
+
+func TestCatalog(t *testing.T) {
+	codec, err := NewCodec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	far := &catalog{}
+	c := dial(t, codec.Server(far))
+	up := []*labels.Matcher{labels.MustNewMatcher(labels.MatchEqual, "__name__", "up")}
+	matcher := cmp.Comparer(func(a, b *labels.Matcher) bool { return a.String() == b.String() })
+
+	names := &global.LabelsRequest{Name: "job", Matchers: up, MinTime: 1, MaxTime: 2, Limit: 3}
+	values, said, err := c.Labels(t.Context(), names)
+	if err != nil || !slices.Equal(values, []string{"a", "b"}) || len(said) != 1 {
+		t.Errorf("labels: %v, %v, %v", values, said, err)
+	}
+	series := &global.SeriesRequest{Matchers: up, MinTime: 1, MaxTime: 2, Limit: 3}
+	all, said, err := c.Series(t.Context(), series)
+	if err != nil || len(all) != 2*partSeries+1 || all[partSeries].Get("i") != "1000" || len(said) != 1 {
+		t.Errorf("series: %d, %v, %v", len(all), said, err)
+	}
+	exemplars := &global.ExemplarsRequest{Selectors: [][]*labels.Matcher{up, up}, MinTime: 1, MaxTime: 2}
+	found, err := c.Exemplars(t.Context(), exemplars)
+	if err != nil {
+		t.Error(err)
+	}
+	if d := cmp.Diff(listedExemplars, found, cmp.Comparer(labels.Equal)); d != "" {
+		t.Errorf("exemplars (-want +got):\n%s", d)
+	}
+	if d := cmp.Diff([]any{names, series, exemplars}, far.asked, matcher); d != "" {
+		t.Errorf("questions (-asked +got):\n%s", d)
+	}
+}
+
+func TestMalformedLabels(t *testing.T) {
+	for name, list := range map[string][]*querypb.Label{
+		"order": {{Name: "b", Value: "1"}, {Name: "a", Value: "1"}},
+		"twice": {{Name: "a", Value: "1"}, {Name: "a", Value: "2"}},
+		"empty": {{Name: "a"}},
+		"many":  make([]*querypb.Label, mostLabels+1),
+	} {
+		if ls, err := labelSet(list); err == nil {
+			t.Errorf("%s: %s", name, ls)
 		}
 	}
 }

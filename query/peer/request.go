@@ -27,13 +27,16 @@ func requestMessage(r *global.Request) *querypb.AnswerRequest {
 		m.Leaves = append(m.Leaves, &querypb.Leaf{Expr: l.Expr, Start: l.Start, End: l.End, Step: l.Step})
 	}
 	for _, raw := range r.Raw {
-		s := &querypb.Selector{MinTime: raw.MinTime, MaxTime: raw.MaxTime}
-		for _, one := range raw.Matchers {
-			s.Matchers = append(s.Matchers, &querypb.Matcher{Type: matcherTypes[one.Type], Name: one.Name, Value: one.Value})
-		}
-		m.Raw = append(m.Raw, s)
+		m.Raw = append(m.Raw, &querypb.Selector{Matchers: matcherMessages(raw.Matchers), MinTime: raw.MinTime, MaxTime: raw.MaxTime})
 	}
 	return m
+}
+
+func matcherMessages(ms []*labels.Matcher) (out []*querypb.Matcher) {
+	for _, m := range ms {
+		out = append(out, &querypb.Matcher{Type: matcherTypes[m.Type], Name: m.Name, Value: m.Value})
+	}
+	return out
 }
 
 var matcherTypes = map[labels.MatchType]querypb.Matcher_Type{

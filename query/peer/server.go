@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/prometheus/prometheus/model/exemplar"
+	"github.com/prometheus/prometheus/model/labels"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -17,9 +19,16 @@ import (
 // partBytes is how much of an answer goes into one message.
 const partBytes = 256 << 10
 
-// Answerer answers for this island.
+// Answerer answers for this island, as a global.Catalog does.
 type Answerer interface {
 	Answer(context.Context, *global.Request) (*global.Answer, error)
+	Labels(context.Context, *global.LabelsRequest) ([]string, []global.Note, error)
+	Series(context.Context, *global.SeriesRequest) ([]labels.Labels, []global.Note, error)
+	Exemplars(context.Context, *global.ExemplarsRequest) ([]exemplar.QueryResult, error)
+}
+
+func invalid(err error) error {
+	return status.Errorf(codes.InvalidArgument, "read the question: %v", err)
 }
 
 // Server serves an Answerer.
@@ -36,7 +45,7 @@ func (c *Codec) Server(a Answerer) *Server { return &Server{codec: c, answerer: 
 func (s *Server) Answer(m *querypb.AnswerRequest, stream grpc.ServerStreamingServer[querypb.AnswerPart]) error {
 	r, err := request(m)
 	if err != nil {
-		return status.Errorf(codes.InvalidArgument, "read the question: %v", err)
+		return invalid(err)
 	}
 	a, err := s.answerer.Answer(stream.Context(), r)
 	var f *global.Fault
@@ -63,6 +72,34 @@ func (s *Server) Answer(m *querypb.AnswerRequest, stream grpc.ServerStreamingSer
 			return err
 		}
 		data = data[n:]
+	}
+	return nil
+}
+
+// Series implements querypb.QueryServer.
+func (s *Server) Series(m *querypb.SeriesRequest, stream grpc.ServerStreamingServer[querypb.SeriesPart]) error {
+	ms, err := matchers(m.GetSelector().GetMatchers())
+	if err != nil {
+		return invalid(err)
+	}
+	all, said, err := s.answerer.Series(stream.Context(), &global.SeriesRequest{
+		Matchers: ms, MinTime: m.GetSelector().GetMinTime(), MaxTime: m.GetSelector().GetMaxTime(), Limit: limit(m.GetLimit()),
+	})
+	if err != nil {
+		return err
+	}
+	part := &querypb.SeriesPart{Notes: noteMessages(said)}
+	for i, ls := range all {
+		part.Series = append(part.Series, &querypb.Series{Labels: labelMessages(ls)})
+		if len(part.Series) == partSeries || i == len(all)-1 {
+			if err := stream.Send(part); err != nil {
+				return err
+			}
+			part = &querypb.SeriesPart{}
+		}
+	}
+	if len(part.Notes) > 0 {
+		return stream.Send(part)
 	}
 	return nil
 }

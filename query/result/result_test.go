@@ -1,12 +1,14 @@
 package result
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
 	"math"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/prometheus/prometheus/model/histogram"
@@ -70,6 +72,29 @@ func TestRandom(t *testing.T) {
 		res := random(r)
 		same(t, codec, encode(t, codec, res), res)
 	}
+}
+
+// TestConcurrent uses one codec from several goroutines.
+func TestConcurrent(t *testing.T) {
+	codec := newCodec(t)
+	var wg sync.WaitGroup
+	for seed := range uint64(4) {
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(seed, 3))
+			for range 50 {
+				res := random(r)
+				b, err := codec.Encode(nil, res)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if got, err := codec.Decode(b); err != nil || !bytes.Equal(print(got), print(res)) {
+					t.Errorf("decoding gave another result: %v", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // someChunks are chunks of each encoding.

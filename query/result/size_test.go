@@ -133,6 +133,7 @@ func TestSizes(t *testing.T) {
 			t.Errorf("%s: %.2f KiB for %d islands, want at most %g", q.question, size, islands, q.most)
 		}
 	}
+	chunkSizes(t, codec, &Result{Chunks: chunksOf(t, db)})
 }
 
 func newCodec(tb testing.TB) *Codec {
@@ -235,11 +236,9 @@ func printHistogram(b []byte, h *histogram.FloatHistogram) []byte {
 	return b
 }
 
-// TestChunkSizes compares chunks in a result with chunks compressed as they are.
-func TestChunkSizes(t *testing.T) {
-	db := island(t, 1, "http_requests_total")
-	r := &Result{Chunks: chunksOf(t, db)}
-	codec := newCodec(t)
+// chunkSizes compares chunks in a result with chunks compressed as they are.
+func chunkSizes(t *testing.T, codec *Codec, r *Result) {
+	t.Helper()
 	b := encode(t, codec, r)
 	same(t, codec, b, r)
 	var all []byte

@@ -5,9 +5,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/schema"
 )
 
 // planner rewrites one expression.
@@ -195,8 +195,9 @@ func (p *planner) merge(n *parser.AggregateExpr, pl place) parser.Expr {
 	return out
 }
 
+// byName reports whether n groups by the metric name, or by what goes with it.
 func byName(n *parser.AggregateExpr) bool {
-	return !n.Without && slices.Contains(n.Grouping, model.MetricNameLabel)
+	return !n.Without && slices.ContainsFunc(n.Grouping, schema.IsMetadataLabel)
 }
 
 // mergeAvg divides the sum by the count. A division drops the metric name, so a

@@ -995,6 +995,155 @@ func (x *LabelsResponse) GetNotes() []*Note {
 	return nil
 }
 
+type SeriesRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Selector *Selector              `protobuf:"bytes,1,opt,name=selector,proto3" json:"selector,omitempty"`
+	// limit is the most series in the answer, 0 for the server's own.
+	Limit         int64 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SeriesRequest) Reset() {
+	*x = SeriesRequest{}
+	mi := &file_querypb_query_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SeriesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SeriesRequest) ProtoMessage() {}
+
+func (x *SeriesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_querypb_query_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SeriesRequest.ProtoReflect.Descriptor instead.
+func (*SeriesRequest) Descriptor() ([]byte, []int) {
+	return file_querypb_query_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *SeriesRequest) GetSelector() *Selector {
+	if x != nil {
+		return x.Selector
+	}
+	return nil
+}
+
+func (x *SeriesRequest) GetLimit() int64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type SeriesPart struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Series        []*Series              `protobuf:"bytes,1,rep,name=series,proto3" json:"series,omitempty"`
+	Notes         []*Note                `protobuf:"bytes,2,rep,name=notes,proto3" json:"notes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SeriesPart) Reset() {
+	*x = SeriesPart{}
+	mi := &file_querypb_query_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SeriesPart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SeriesPart) ProtoMessage() {}
+
+func (x *SeriesPart) ProtoReflect() protoreflect.Message {
+	mi := &file_querypb_query_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SeriesPart.ProtoReflect.Descriptor instead.
+func (*SeriesPart) Descriptor() ([]byte, []int) {
+	return file_querypb_query_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *SeriesPart) GetSeries() []*Series {
+	if x != nil {
+		return x.Series
+	}
+	return nil
+}
+
+func (x *SeriesPart) GetNotes() []*Note {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
+}
+
+type Series struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Labels        []*Label               `protobuf:"bytes,1,rep,name=labels,proto3" json:"labels,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Series) Reset() {
+	*x = Series{}
+	mi := &file_querypb_query_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Series) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Series) ProtoMessage() {}
+
+func (x *Series) ProtoReflect() protoreflect.Message {
+	mi := &file_querypb_query_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Series.ProtoReflect.Descriptor instead.
+func (*Series) Descriptor() ([]byte, []int) {
+	return file_querypb_query_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Series) GetLabels() []*Label {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
 type ExemplarsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Selectors     []*Selector            `protobuf:"bytes,1,rep,name=selectors,proto3" json:"selectors,omitempty"`
@@ -1004,7 +1153,7 @@ type ExemplarsRequest struct {
 
 func (x *ExemplarsRequest) Reset() {
 	*x = ExemplarsRequest{}
-	mi := &file_querypb_query_proto_msgTypes[14]
+	mi := &file_querypb_query_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1016,7 +1165,7 @@ func (x *ExemplarsRequest) String() string {
 func (*ExemplarsRequest) ProtoMessage() {}
 
 func (x *ExemplarsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_querypb_query_proto_msgTypes[14]
+	mi := &file_querypb_query_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1029,7 +1178,7 @@ func (x *ExemplarsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExemplarsRequest.ProtoReflect.Descriptor instead.
 func (*ExemplarsRequest) Descriptor() ([]byte, []int) {
-	return file_querypb_query_proto_rawDescGZIP(), []int{14}
+	return file_querypb_query_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ExemplarsRequest) GetSelectors() []*Selector {
@@ -1048,7 +1197,7 @@ type ExemplarsResponse struct {
 
 func (x *ExemplarsResponse) Reset() {
 	*x = ExemplarsResponse{}
-	mi := &file_querypb_query_proto_msgTypes[15]
+	mi := &file_querypb_query_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1060,7 +1209,7 @@ func (x *ExemplarsResponse) String() string {
 func (*ExemplarsResponse) ProtoMessage() {}
 
 func (x *ExemplarsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_querypb_query_proto_msgTypes[15]
+	mi := &file_querypb_query_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1073,7 +1222,7 @@ func (x *ExemplarsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExemplarsResponse.ProtoReflect.Descriptor instead.
 func (*ExemplarsResponse) Descriptor() ([]byte, []int) {
-	return file_querypb_query_proto_rawDescGZIP(), []int{15}
+	return file_querypb_query_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ExemplarsResponse) GetSeries() []*SeriesExemplars {
@@ -1093,7 +1242,7 @@ type SeriesExemplars struct {
 
 func (x *SeriesExemplars) Reset() {
 	*x = SeriesExemplars{}
-	mi := &file_querypb_query_proto_msgTypes[16]
+	mi := &file_querypb_query_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1105,7 +1254,7 @@ func (x *SeriesExemplars) String() string {
 func (*SeriesExemplars) ProtoMessage() {}
 
 func (x *SeriesExemplars) ProtoReflect() protoreflect.Message {
-	mi := &file_querypb_query_proto_msgTypes[16]
+	mi := &file_querypb_query_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1118,7 +1267,7 @@ func (x *SeriesExemplars) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeriesExemplars.ProtoReflect.Descriptor instead.
 func (*SeriesExemplars) Descriptor() ([]byte, []int) {
-	return file_querypb_query_proto_rawDescGZIP(), []int{16}
+	return file_querypb_query_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SeriesExemplars) GetLabels() []*Label {
@@ -1147,7 +1296,7 @@ type Exemplar struct {
 
 func (x *Exemplar) Reset() {
 	*x = Exemplar{}
-	mi := &file_querypb_query_proto_msgTypes[17]
+	mi := &file_querypb_query_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1159,7 +1308,7 @@ func (x *Exemplar) String() string {
 func (*Exemplar) ProtoMessage() {}
 
 func (x *Exemplar) ProtoReflect() protoreflect.Message {
-	mi := &file_querypb_query_proto_msgTypes[17]
+	mi := &file_querypb_query_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1172,7 +1321,7 @@ func (x *Exemplar) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exemplar.ProtoReflect.Descriptor instead.
 func (*Exemplar) Descriptor() ([]byte, []int) {
-	return file_querypb_query_proto_rawDescGZIP(), []int{17}
+	return file_querypb_query_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Exemplar) GetLabels() []*Label {
@@ -1213,7 +1362,7 @@ type Label struct {
 
 func (x *Label) Reset() {
 	*x = Label{}
-	mi := &file_querypb_query_proto_msgTypes[18]
+	mi := &file_querypb_query_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1225,7 +1374,7 @@ func (x *Label) String() string {
 func (*Label) ProtoMessage() {}
 
 func (x *Label) ProtoReflect() protoreflect.Message {
-	mi := &file_querypb_query_proto_msgTypes[18]
+	mi := &file_querypb_query_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1238,7 +1387,7 @@ func (x *Label) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Label.ProtoReflect.Descriptor instead.
 func (*Label) Descriptor() ([]byte, []int) {
-	return file_querypb_query_proto_rawDescGZIP(), []int{18}
+	return file_querypb_query_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Label) GetName() string {
@@ -1332,7 +1481,16 @@ const file_querypb_query_proto_rawDesc = "" +
 	"\x05limit\x18\x05 \x01(\x03R\x05limit\"T\n" +
 	"\x0eLabelsResponse\x12\x16\n" +
 	"\x06values\x18\x01 \x03(\tR\x06values\x12*\n" +
-	"\x05notes\x18\x02 \x03(\v2\x14.atoll.query.v1.NoteR\x05notes\"J\n" +
+	"\x05notes\x18\x02 \x03(\v2\x14.atoll.query.v1.NoteR\x05notes\"[\n" +
+	"\rSeriesRequest\x124\n" +
+	"\bselector\x18\x01 \x01(\v2\x18.atoll.query.v1.SelectorR\bselector\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\x03R\x05limit\"h\n" +
+	"\n" +
+	"SeriesPart\x12.\n" +
+	"\x06series\x18\x01 \x03(\v2\x16.atoll.query.v1.SeriesR\x06series\x12*\n" +
+	"\x05notes\x18\x02 \x03(\v2\x14.atoll.query.v1.NoteR\x05notes\"7\n" +
+	"\x06Series\x12-\n" +
+	"\x06labels\x18\x01 \x03(\v2\x15.atoll.query.v1.LabelR\x06labels\"J\n" +
 	"\x10ExemplarsRequest\x126\n" +
 	"\tselectors\x18\x01 \x03(\v2\x18.atoll.query.v1.SelectorR\tselectors\"L\n" +
 	"\x11ExemplarsResponse\x127\n" +
@@ -1347,10 +1505,11 @@ const file_querypb_query_proto_rawDesc = "" +
 	"\bhas_time\x18\x04 \x01(\bR\ahasTime\"1\n" +
 	"\x05Label\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value2\xe9\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value2\xb0\x02\n" +
 	"\x05Query\x12E\n" +
 	"\x06Answer\x12\x1d.atoll.query.v1.AnswerRequest\x1a\x1a.atoll.query.v1.AnswerPart0\x01\x12G\n" +
-	"\x06Labels\x12\x1d.atoll.query.v1.LabelsRequest\x1a\x1e.atoll.query.v1.LabelsResponse\x12P\n" +
+	"\x06Labels\x12\x1d.atoll.query.v1.LabelsRequest\x1a\x1e.atoll.query.v1.LabelsResponse\x12E\n" +
+	"\x06Series\x12\x1d.atoll.query.v1.SeriesRequest\x1a\x1a.atoll.query.v1.SeriesPart0\x01\x12P\n" +
 	"\tExemplars\x12 .atoll.query.v1.ExemplarsRequest\x1a!.atoll.query.v1.ExemplarsResponseB*Z(github.com/atoll-mesh/atoll/wire/querypbb\x06proto3"
 
 var (
@@ -1366,7 +1525,7 @@ func file_querypb_query_proto_rawDescGZIP() []byte {
 }
 
 var file_querypb_query_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_querypb_query_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_querypb_query_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_querypb_query_proto_goTypes = []any{
 	(Matcher_Type)(0),         // 0: atoll.query.v1.Matcher.Type
 	(Fault_Kind)(0),           // 1: atoll.query.v1.Fault.Kind
@@ -1384,11 +1543,14 @@ var file_querypb_query_proto_goTypes = []any{
 	(*Note)(nil),              // 13: atoll.query.v1.Note
 	(*LabelsRequest)(nil),     // 14: atoll.query.v1.LabelsRequest
 	(*LabelsResponse)(nil),    // 15: atoll.query.v1.LabelsResponse
-	(*ExemplarsRequest)(nil),  // 16: atoll.query.v1.ExemplarsRequest
-	(*ExemplarsResponse)(nil), // 17: atoll.query.v1.ExemplarsResponse
-	(*SeriesExemplars)(nil),   // 18: atoll.query.v1.SeriesExemplars
-	(*Exemplar)(nil),          // 19: atoll.query.v1.Exemplar
-	(*Label)(nil),             // 20: atoll.query.v1.Label
+	(*SeriesRequest)(nil),     // 16: atoll.query.v1.SeriesRequest
+	(*SeriesPart)(nil),        // 17: atoll.query.v1.SeriesPart
+	(*Series)(nil),            // 18: atoll.query.v1.Series
+	(*ExemplarsRequest)(nil),  // 19: atoll.query.v1.ExemplarsRequest
+	(*ExemplarsResponse)(nil), // 20: atoll.query.v1.ExemplarsResponse
+	(*SeriesExemplars)(nil),   // 21: atoll.query.v1.SeriesExemplars
+	(*Exemplar)(nil),          // 22: atoll.query.v1.Exemplar
+	(*Label)(nil),             // 23: atoll.query.v1.Label
 }
 var file_querypb_query_proto_depIdxs = []int32{
 	3,  // 0: atoll.query.v1.AnswerRequest.leaves:type_name -> atoll.query.v1.Leaf
@@ -1405,22 +1567,28 @@ var file_querypb_query_proto_depIdxs = []int32{
 	13, // 11: atoll.query.v1.RawAnswer.notes:type_name -> atoll.query.v1.Note
 	5,  // 12: atoll.query.v1.LabelsRequest.matchers:type_name -> atoll.query.v1.Matcher
 	13, // 13: atoll.query.v1.LabelsResponse.notes:type_name -> atoll.query.v1.Note
-	4,  // 14: atoll.query.v1.ExemplarsRequest.selectors:type_name -> atoll.query.v1.Selector
-	18, // 15: atoll.query.v1.ExemplarsResponse.series:type_name -> atoll.query.v1.SeriesExemplars
-	20, // 16: atoll.query.v1.SeriesExemplars.labels:type_name -> atoll.query.v1.Label
-	19, // 17: atoll.query.v1.SeriesExemplars.exemplars:type_name -> atoll.query.v1.Exemplar
-	20, // 18: atoll.query.v1.Exemplar.labels:type_name -> atoll.query.v1.Label
-	2,  // 19: atoll.query.v1.Query.Answer:input_type -> atoll.query.v1.AnswerRequest
-	14, // 20: atoll.query.v1.Query.Labels:input_type -> atoll.query.v1.LabelsRequest
-	16, // 21: atoll.query.v1.Query.Exemplars:input_type -> atoll.query.v1.ExemplarsRequest
-	8,  // 22: atoll.query.v1.Query.Answer:output_type -> atoll.query.v1.AnswerPart
-	15, // 23: atoll.query.v1.Query.Labels:output_type -> atoll.query.v1.LabelsResponse
-	17, // 24: atoll.query.v1.Query.Exemplars:output_type -> atoll.query.v1.ExemplarsResponse
-	22, // [22:25] is the sub-list for method output_type
-	19, // [19:22] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	4,  // 14: atoll.query.v1.SeriesRequest.selector:type_name -> atoll.query.v1.Selector
+	18, // 15: atoll.query.v1.SeriesPart.series:type_name -> atoll.query.v1.Series
+	13, // 16: atoll.query.v1.SeriesPart.notes:type_name -> atoll.query.v1.Note
+	23, // 17: atoll.query.v1.Series.labels:type_name -> atoll.query.v1.Label
+	4,  // 18: atoll.query.v1.ExemplarsRequest.selectors:type_name -> atoll.query.v1.Selector
+	21, // 19: atoll.query.v1.ExemplarsResponse.series:type_name -> atoll.query.v1.SeriesExemplars
+	23, // 20: atoll.query.v1.SeriesExemplars.labels:type_name -> atoll.query.v1.Label
+	22, // 21: atoll.query.v1.SeriesExemplars.exemplars:type_name -> atoll.query.v1.Exemplar
+	23, // 22: atoll.query.v1.Exemplar.labels:type_name -> atoll.query.v1.Label
+	2,  // 23: atoll.query.v1.Query.Answer:input_type -> atoll.query.v1.AnswerRequest
+	14, // 24: atoll.query.v1.Query.Labels:input_type -> atoll.query.v1.LabelsRequest
+	16, // 25: atoll.query.v1.Query.Series:input_type -> atoll.query.v1.SeriesRequest
+	19, // 26: atoll.query.v1.Query.Exemplars:input_type -> atoll.query.v1.ExemplarsRequest
+	8,  // 27: atoll.query.v1.Query.Answer:output_type -> atoll.query.v1.AnswerPart
+	15, // 28: atoll.query.v1.Query.Labels:output_type -> atoll.query.v1.LabelsResponse
+	17, // 29: atoll.query.v1.Query.Series:output_type -> atoll.query.v1.SeriesPart
+	20, // 30: atoll.query.v1.Query.Exemplars:output_type -> atoll.query.v1.ExemplarsResponse
+	27, // [27:31] is the sub-list for method output_type
+	23, // [23:27] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_querypb_query_proto_init() }
@@ -1434,7 +1602,7 @@ func file_querypb_query_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_querypb_query_proto_rawDesc), len(file_querypb_query_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   19,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

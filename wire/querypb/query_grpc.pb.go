@@ -23,6 +23,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Query_Answer_FullMethodName    = "/atoll.query.v1.Query/Answer"
 	Query_Labels_FullMethodName    = "/atoll.query.v1.Query/Labels"
+	Query_Series_FullMethodName    = "/atoll.query.v1.Query/Series"
 	Query_Exemplars_FullMethodName = "/atoll.query.v1.Query/Exemplars"
 )
 
@@ -37,6 +38,8 @@ type QueryClient interface {
 	Answer(ctx context.Context, in *AnswerRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[AnswerPart], error)
 	// Labels lists label names or the values of one label.
 	Labels(ctx context.Context, in *LabelsRequest, opts ...grpc.CallOption) (*LabelsResponse, error)
+	// Series lists series by their labels, in parts, each in order.
+	Series(ctx context.Context, in *SeriesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SeriesPart], error)
 	// Exemplars lists the exemplars of series.
 	Exemplars(ctx context.Context, in *ExemplarsRequest, opts ...grpc.CallOption) (*ExemplarsResponse, error)
 }
@@ -78,6 +81,25 @@ func (c *queryClient) Labels(ctx context.Context, in *LabelsRequest, opts ...grp
 	return out, nil
 }
 
+func (c *queryClient) Series(ctx context.Context, in *SeriesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SeriesPart], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Query_ServiceDesc.Streams[1], Query_Series_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[SeriesRequest, SeriesPart]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Query_SeriesClient = grpc.ServerStreamingClient[SeriesPart]
+
 func (c *queryClient) Exemplars(ctx context.Context, in *ExemplarsRequest, opts ...grpc.CallOption) (*ExemplarsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ExemplarsResponse)
@@ -99,6 +121,8 @@ type QueryServer interface {
 	Answer(*AnswerRequest, grpc.ServerStreamingServer[AnswerPart]) error
 	// Labels lists label names or the values of one label.
 	Labels(context.Context, *LabelsRequest) (*LabelsResponse, error)
+	// Series lists series by their labels, in parts, each in order.
+	Series(*SeriesRequest, grpc.ServerStreamingServer[SeriesPart]) error
 	// Exemplars lists the exemplars of series.
 	Exemplars(context.Context, *ExemplarsRequest) (*ExemplarsResponse, error)
 	mustEmbedUnimplementedQueryServer()
@@ -116,6 +140,9 @@ func (UnimplementedQueryServer) Answer(*AnswerRequest, grpc.ServerStreamingServe
 }
 func (UnimplementedQueryServer) Labels(context.Context, *LabelsRequest) (*LabelsResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method Labels not implemented")
+}
+func (UnimplementedQueryServer) Series(*SeriesRequest, grpc.ServerStreamingServer[SeriesPart]) error {
+	return status.Errorf(codes.Unimplemented, "method Series not implemented")
 }
 func (UnimplementedQueryServer) Exemplars(context.Context, *ExemplarsRequest) (*ExemplarsResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method Exemplars not implemented")
@@ -170,6 +197,17 @@ func _Query_Labels_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Query_Series_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(SeriesRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(QueryServer).Series(m, &grpc.GenericServerStream[SeriesRequest, SeriesPart]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Query_SeriesServer = grpc.ServerStreamingServer[SeriesPart]
+
 func _Query_Exemplars_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ExemplarsRequest)
 	if err := dec(in); err != nil {
@@ -208,6 +246,11 @@ var Query_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Answer",
 			Handler:       _Query_Answer_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Series",
+			Handler:       _Query_Series_Handler,
 			ServerStreams: true,
 		},
 	},
