@@ -100,8 +100,8 @@ func (l Limits) validate() error {
 	return nil
 }
 
-// Errors of Decode. After ErrReplay and ErrCorrupt the decoder is where it was;
-// after any other it waits for a frame that resets it.
+// Errors of Decode. After ErrMalformed the decoder may need a reset: Position says
+// so. After the others it is where it was.
 var (
 	// ErrCorrupt is a frame whose checksum is wrong: it may be sent again.
 	ErrCorrupt = errors.New("the frame's checksum is wrong")

@@ -44,6 +44,9 @@ func TestShape(t *testing.T) {
 	}
 	unchanged, mantissa := float64(same)/float64(samples), float64(full)/float64(series)
 	t.Logf("%d series, %.1f %% unchanged, %.1f %% full mantissas, %.2f bytes a sample as XOR chunks", series, 100*unchanged, 100*mantissa, float64(chunks)/float64(samples))
+	if size := float64(chunks) / float64(samples); size < 2.3 || size > 2.6 {
+		t.Errorf("%.2f bytes a sample as XOR chunks, want about 2.45", size)
+	}
 	if series != Series {
 		t.Errorf("%d series, want %d", series, Series)
 	}

@@ -65,7 +65,7 @@
 //	        changes, nor near
 //	2, 3    a histogram of integers, of floats: elsewhere; the series has no mode now
 //	4+mode  the series has this mode now; the varint m is in the column of numbers.
-//	        trend and seen are 0, each cost is 64, near stays
+//	        trend and seen are 0, each cost is 64, in mode 10 it is 392; near stays
 //
 // The columns of values are, in this order: nine of changes, four of symbols, kinds,
 // numbers, low bits.

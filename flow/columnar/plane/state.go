@@ -17,6 +17,10 @@ const (
 	trendUnit = 4
 	// costUnit is one bit in the fixed point of State.cost.
 	costUnit = 3
+	// firstCost is the cost of predictors before the first delta, firstBitsCost that
+	// in mode Bits, where deltas are most of a mantissa.
+	firstCost     = 8 << costUnit
+	firstBitsCost = 49 << costUnit
 	// mostShift is the weight of history in trend and cost: 2^-mostShift for the newest.
 	mostShift = 3
 )
@@ -42,7 +46,11 @@ func (s *State) Mode() Mode { return s.mode }
 
 // start begins again from the value m of mode.
 func (s *State) start(mode Mode, m int64, value uint64) {
-	*s = State{last: m, Value: value, mode: mode, history: s.history, cost: [3]uint16{64, 64, 64}}
+	c := uint16(firstCost)
+	if mode == Bits {
+		c = firstBitsCost
+	}
+	*s = State{last: m, Value: value, mode: mode, history: s.history, cost: [3]uint16{c, c, c}}
 }
 
 // predict gives the number of the predictor in use, what it expects of the next
