@@ -72,7 +72,7 @@ func (i *Island) openMembership(home *trust.Home, who identity) (*membership, er
 	m.endHealth = end
 	m.documents, err = replica.New(replica.Options{
 		Config: i.Config().Replica, Path: replicaFile(dir), Network: who.network, Author: who.node, Signer: home.Signer,
-		Rights: m, Validate: i.validateDocument, Peers: reachable{m}, Caller: caller, Quarantined: m.quarantined,
+		Rights: m, Validate: i.validateDocument, Peers: reachable{m}, Caller: caller, Quarantined: m.quarantined, RootOf: m.rootOf,
 		Announce: m.announce, Logger: i.room("replica"), Registerer: m.registry, Health: lease,
 	})
 	if err != nil {
@@ -191,6 +191,14 @@ func callerKey(ctx context.Context) (trust.Key, bool) {
 func (m *membership) quarantined(peer trust.Key) bool {
 	running := m.mesh.Load()
 	return running != nil && running.Quarantined(peer)
+}
+
+// rootOf is the digest of all documents that a peer told when it said hello.
+func (m *membership) rootOf(peer trust.Key) []byte {
+	if running := m.mesh.Load(); running != nil {
+		return running.RootOf(peer)
+	}
+	return nil
 }
 
 // self is this island's own entry in the roster; nil while it has none.

@@ -25,7 +25,12 @@ import (
 	"github.com/atoll-mesh/atoll/mesh/session"
 )
 
-const dialTimeout = 10 * time.Second
+const (
+	dialTimeout = 10 * time.Second
+	// streamBacklog is how many streams of a connection may wait to be answered. Room
+	// for them is taken from the start, at both ends; calls share streams, so few do.
+	streamBacklog = 64
+)
 
 // makeHost builds the libp2p host and puts the gates in place; it listens on
 // nothing yet.
@@ -42,6 +47,7 @@ func (m *Mesh) makeHost() error {
 	mux := *yamux.DefaultTransport
 	mux.EnableKeepAlive = false // pulse does it, and measures
 	mux.MeasureRTTInterval = 10 * time.Minute
+	mux.AcceptBacklog = streamBacklog
 	opts := []libp2p.Option{
 		libp2p.Identity(key),
 		libp2p.NoListenAddrs, // until the stream gate is in place

@@ -92,7 +92,8 @@ func replaced(best, c network.Conn, age time.Duration) bool {
 		!slices.ContainsFunc(c.GetStreams(), func(s network.Stream) bool { return !gossip.Carries(s.Protocol()) })
 }
 
-// review raises or clears the warning that nobody is in reach.
+// review raises or clears the warnings that nobody is in reach, and that others
+// turn this island away.
 func (m *Mesh) review() {
 	others := m.gate.State().Len() - 1
 	switch {
@@ -101,6 +102,20 @@ func (m *Mesh) review() {
 	default:
 		m.alone.Clear()
 	}
+	n, words := 0, ""
+	m.mu.Lock()
+	for k, r := range m.roster {
+		if r.turnedAway != "" {
+			n++
+			words = m.name(k) + ": " + r.turnedAway
+		}
+	}
+	m.mu.Unlock()
+	if n == 0 {
+		m.turned.Clear()
+		return
+	}
+	m.turned.Set("%d of %d other islands; %s", n, others, words)
 }
 
 // addressesChanged is told by reach. Addresses are told by identify; whether this

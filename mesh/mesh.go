@@ -103,6 +103,8 @@ type Mesh struct {
 	log   *slog.Logger
 	m     *metrics
 	alone *health.Handle
+	// turned is set while others refuse this island.
+	turned *health.Handle
 
 	pressure   *gate.Pressure
 	gate       *gate.Gate
@@ -141,8 +143,10 @@ type record struct {
 	up        bool // Connected was told
 	seen      time.Time
 	lastError string
-	failures  int       // dials in a row that did not work
-	secondTry time.Time // when a second, TCP connection was tried last
+	// turnedAway has its words where it refuses this island.
+	turnedAway string
+	failures   int       // dials in a row that did not work
+	secondTry  time.Time // when a second, TCP connection was tried last
 }
 
 type hooks struct {
@@ -174,6 +178,10 @@ func New(o Options) (*Mesh, error) {
 	m.alone = o.Health.Declare(health.Warning{
 		Code: "mesh-alone", Severity: health.SeverityWarning, Title: "No other island is reachable",
 		Remedy: "see `atoll peers` for the reason of each; check this site's uplink and that UDP or TCP port 59443 gets through",
+	})
+	m.turned = o.Health.Declare(health.Warning{
+		Code: "mesh-turned-away", Severity: health.SeverityWarning, Title: "Other islands refuse this one",
+		Remedy: "see `atoll peers` for who does; an island that was revoked, or whose signer was, runs `atoll leave --force` and joins with a new token",
 	})
 	m.gate = gate.New(o.Trust(), m.pressure, m.turnedAway)
 	m.door = join.NewDoor(o.Redeem, o.Logger, func(outcome string) { m.m.guests.WithLabelValues(outcome).Inc() })

@@ -74,6 +74,27 @@ func TestHooksFollowMembers(t *testing.T) {
 	}
 }
 
+// TestRootOf is what a hello told, until the connection ends: what is told over the
+// next one may be different.
+func TestRootOf(t *testing.T) {
+	w := newWorld(t)
+	w.admit("anegada", "bonaire")
+	roots, parted := make(chan []byte, 8), make(chan trust.Key, 8)
+	a := w.prepare("anegada", nil)
+	a.OnConnected(func(k trust.Key) { roots <- a.RootOf(k) })
+	a.OnDisconnected(func(k trust.Key) { parted <- k })
+	w.run(a)
+	b := w.run(w.prepare("bonaire", func(o *Options) { o.ReplicaRoot = func() []byte { return []byte("root") } }))
+	w.connect(b, a)
+	if got := receive(t, roots); string(got) != "root" {
+		t.Errorf("root %q as the connection is told of, want what the hello says", got)
+	}
+	b.stop()
+	if got := a.RootOf(receive(t, parted)); got != nil {
+		t.Errorf("root %q of an island that is gone", got)
+	}
+}
+
 func TestAnnounce(t *testing.T) {
 	w := newWorld(t)
 	w.admit("anegada", "bonaire")

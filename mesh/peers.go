@@ -165,6 +165,9 @@ func (m *Mesh) standingChanged(k trust.Key, from, to session.Standing, info sess
 	switch to {
 	case session.Refused:
 		m.fault(k, info.Reason)
+		if info.ByPeer {
+			m.refusedBy(k, info.Reason)
+		}
 		for _, c := range m.swarm.ConnsToPeer(ident.Peer(k)) {
 			m.tasks.do(func(context.Context) {
 				if info.ByPeer {
@@ -193,6 +196,7 @@ func (m *Mesh) tell(k trust.Key) {
 	r.up = up
 	if up {
 		r.seen, r.failures, r.lastError = time.Now(), 0, ""
+		r.turnedAway = ""
 	} else if changed {
 		r.seen = time.Now()
 	}
@@ -206,6 +210,9 @@ func (m *Mesh) tell(k trust.Key) {
 	m.mu.Unlock()
 	if !changed {
 		return
+	}
+	if !up {
+		m.sessions.Parted(k)
 	}
 	m.log.Info("member", "name", m.name(k), "connected", up)
 	for _, f := range hooks {
@@ -225,6 +232,13 @@ func (m *Mesh) record(k trust.Key) *record {
 		m.roster[k] = r
 	}
 	return r
+}
+
+func (m *Mesh) refusedBy(k trust.Key, reason string) {
+	m.mu.Lock()
+	m.record(k).turnedAway = reason
+	m.mu.Unlock()
+	m.review()
 }
 
 func (m *Mesh) fault(k trust.Key, reason string) {
@@ -279,6 +293,13 @@ func (m *Mesh) Connected() []trust.Key {
 		}
 	}
 	return out
+}
+
+// RootOf returns the digest of its documents that a member told in its last hello;
+// nil where it has said none since it is in reach.
+func (m *Mesh) RootOf(k trust.Key) []byte {
+	info, _ := m.sessions.Get(k)
+	return info.Root
 }
 
 // relays are the members in reach that offer to relay and may, by policy, do so

@@ -76,7 +76,7 @@ func (m *Mesh) start() error {
 	}
 	m.discover, err = discover.New(discover.Options{
 		Config: m.o.Config.Discovery, Host: m.host, Network: m.o.Network.Short(), Region: m.region(),
-		Members: m.members, Keep: m.holdsSlot, Ask: m.whereIs, Server: m.o.Config.Reach.Reachability == reach.Public,
+		Members: m.members, Addrs: m.lastSeenAt, Keep: m.holdsSlot, Ask: m.whereIs, Server: m.o.Config.Reach.Reachability == reach.Public,
 		Logger: m.log, Registerer: m.o.Registerer,
 	})
 	if err != nil {
@@ -122,8 +122,7 @@ func (m *Mesh) deliver(from peer.ID, data []byte) {
 	}
 }
 
-// members lists the roster but self for discovery, with the addresses where each
-// was last reached and those that the roster names.
+// members lists the roster but self for discovery.
 func (m *Mesh) members() []discover.Member {
 	self := m.o.Identity.Public()
 	var out []discover.Member
@@ -131,16 +130,26 @@ func (m *Mesh) members() []discover.Member {
 		if member.Key == self {
 			continue
 		}
-		d := discover.Member{ID: ident.Peer(member.Key), Name: member.Name, Region: member.Labels["region"]}
-		if e, ok := m.book.Get(member.Key); ok {
-			d.Addrs = append(d.Addrs, e.Addresses...)
+		out = append(out, discover.Member{ID: ident.Peer(member.Key), Name: member.Name, Region: member.Labels["region"]})
+	}
+	return out
+}
+
+// lastSeenAt returns the addresses where a member was last reached, and those that
+// the roster names.
+func (m *Mesh) lastSeenAt(p peer.ID) (out []ma.Multiaddr) {
+	k, _ := ident.Key(p)
+	member, ok := m.gate.State().MemberByKey(k)
+	if !ok {
+		return nil
+	}
+	if e, ok := m.book.Get(k); ok {
+		out = append(out, e.Addresses...)
+	}
+	for _, text := range member.Addresses {
+		if a, err := ma.NewMultiaddr(text); err == nil {
+			out = append(out, a)
 		}
-		for _, text := range member.Addresses {
-			if a, err := ma.NewMultiaddr(text); err == nil {
-				d.Addrs = append(d.Addrs, a)
-			}
-		}
-		out = append(out, d)
 	}
 	return out
 }

@@ -54,7 +54,7 @@ func (e *everywhere) features() global.EngineOptions {
 	c := e.q.options.Config
 	return global.EngineOptions{
 		Lookback:     time.Duration(c.LookbackDelta).Milliseconds(),
-		DelayedNames: c.DelayedNameRemoval, StartTimestamps: c.StartTimestamps, Experimental: c.ExperimentalFunctions,
+		DelayedNames: c.DelayedNameRemoval, StartTimestamps: c.StartTimestamps,
 	}
 }
 
@@ -68,7 +68,7 @@ func (e *everywhere) islands(context.Context) []global.Island {
 func (e *everywhere) answerer(name string) (*global.Answerer, error) {
 	return global.NewAnswerer(global.AnswererOptions{
 		Engine: e.engine, Storage: e.q.options.Store, Label: IslandLabel, Name: name,
-		Exemplars: e.q.options.Store, External: e.external(), Options: e.features(), Limits: e.q.Config().Islands.limits(), Span: e.q.options.Store.Span,
+		Exemplars: e.q.options.Store, External: e.external(), DelayedNames: e.features().DelayedNames, Limits: e.q.Config().Islands.limits(), Span: e.q.options.Store.Span,
 	})
 }
 

@@ -45,7 +45,7 @@ func newMetrics(reg prometheus.Registerer, r *Replica) *metrics {
 		restored:    counter("atoll_replica_restored_documents_total", "Older versions put back because the newer one is void, or no longer void."),
 		commits:     vec("atoll_replica_commits_total", "Writes to the replica's file, by outcome.", "outcome", "ok", "failed"),
 		commitTime:  seconds("atoll_replica_commit_seconds", "Time of one write to the replica's file, flushing included."),
-		syncs:       vec("atoll_replica_syncs_total", "Comparisons started with another island, by outcome.", "outcome", "equal", "changed", "failed", "busy", "stale"),
+		syncs:       vec("atoll_replica_syncs_total", "Comparisons started with another island, by outcome; spared: the other one told an equal root when it connected.", "outcome", "equal", "changed", "failed", "busy", "stale", "spared"),
 		syncBytes:   vec("atoll_replica_sync_bytes_total", "Bytes of the messages of comparisons, by direction.", "direction", "in", "out"),
 		syncDocs:    vec("atoll_replica_sync_documents_total", "Documents moved by comparisons, by direction.", "direction", "in", "out"),
 		served:      vec("atoll_replica_served_sessions_total", "Comparisons that other islands started here, by outcome.", "outcome", "ok", "failed", "busy", "refused"),

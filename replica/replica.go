@@ -56,6 +56,9 @@ type Options struct {
 	Caller   Caller
 	// Quarantined says of a connected peer that it gets documents of trust only; nil for none.
 	Quarantined func(peer trust.Key) bool
+	// RootOf returns the Root that a peer told when it connected, nil for none: who told
+	// the one that is held here need not be compared with. nil for nobody's.
+	RootOf func(peer trust.Key) []byte
 	// Announce spreads a hint to all islands; nil for nobody. Called by Run.
 	Announce   func(ctx context.Context, hint []byte)
 	Logger     *slog.Logger
@@ -146,6 +149,9 @@ func (o *Options) check() error {
 	}
 	if o.Quarantined == nil {
 		o.Quarantined = func(trust.Key) bool { return false }
+	}
+	if o.RootOf == nil {
+		o.RootOf = func(trust.Key) []byte { return nil }
 	}
 	return nil
 }

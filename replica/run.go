@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -85,7 +86,7 @@ func (r *Replica) compareWithAnybody(ctx context.Context, first []trust.Key) {
 }
 
 // Connected says that a connection to an island came up: it is compared with at
-// once. It never blocks.
+// once, unless it has told that it holds the same. It never blocks.
 func (r *Replica) Connected(peer trust.Key) {
 	select {
 	case r.connected <- arrival{peer, r.o.wall()}:
@@ -108,18 +109,34 @@ func (r *Replica) connectLoop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case a := <-r.connected:
-			wg.Go(func() {
-				if r.o.Author().Public().Compare(a.peer) > 0 {
-					if !wait(ctx, yieldDelay) || !r.sessions.agreedAt(a.peer).Before(a.at.Add(-yieldDelay)) {
-						return
-					}
-				}
-				if _, err := r.Sync(ctx, a.peer); err != nil && ctx.Err() == nil {
-					r.logger.Debug("comparison on a new connection failed", "peer", a.peer, "err", err)
-				}
-			})
+			if !r.holdsSame(a.peer) {
+				wg.Go(func() { r.meet(ctx, a) })
+			}
 		}
 	}
+}
+
+func (r *Replica) meet(ctx context.Context, a arrival) {
+	if r.o.Author().Public().Compare(a.peer) > 0 {
+		if !wait(ctx, yieldDelay) || !r.sessions.agreedAt(a.peer).Before(a.at.Add(-yieldDelay)) {
+			return
+		}
+	}
+	if _, err := r.Sync(ctx, a.peer); err != nil && ctx.Err() == nil {
+		r.logger.Debug("comparison on a new connection failed", "peer", a.peer, "err", err)
+	}
+}
+
+// holdsSame reports whether a peer that just connected told the root that is held
+// here. An island that was away for too long compares all the same: only that
+// tells whether the other was, too.
+func (r *Replica) holdsSame(peer trust.Key) bool {
+	if r.stale() || !bytes.Equal(r.o.RootOf(peer), r.Root()) {
+		return false
+	}
+	r.m.syncs.WithLabelValues("spared").Inc()
+	r.sessions.agreed(peer, r.o.wall())
+	return true
 }
 
 func (r *Replica) tellLoop(ctx context.Context) {

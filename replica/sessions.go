@@ -39,7 +39,8 @@ type peerState struct {
 type PeerStatus struct {
 	Key trust.Key `json:"key"`
 	// Tried is when a comparison was last started from here; Agreed when one in
-	// either direction last went through: since then nothing is known to differ.
+	// either direction last went through, or the island told an equal root as it
+	// connected: since then nothing is known to differ.
 	Tried  time.Time `json:"tried,omitzero"`
 	Agreed time.Time `json:"agreed,omitzero"`
 	// Last is the outcome of the last comparison started from here.

@@ -8,14 +8,15 @@ package book
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
@@ -35,7 +36,7 @@ const (
 // Entry is what is remembered of one member.
 type Entry struct {
 	Addresses []ma.Multiaddr
-	// Reached is when a connection was last open.
+	// Reached is when a connection was last open, in whole seconds.
 	Reached time.Time
 }
 
@@ -50,13 +51,42 @@ type Book struct {
 	dirty chan struct{}
 
 	mu      sync.Mutex
-	entries map[trust.Key]Entry
+	entries map[trust.Key]packed
+}
+
+// packed is an Entry in half its room: there is one for each member, and few
+// are asked for.
+type packed struct {
+	addresses string // each in its binary form, after its length in two bytes
+	reached   int64  // Unix s
+}
+
+func pack(e Entry) packed {
+	var b []byte
+	for _, a := range e.Addresses[:min(len(e.Addresses), MaxAddresses)] {
+		if raw := a.Bytes(); len(raw) <= math.MaxUint16 {
+			b = append(binary.BigEndian.AppendUint16(b, uint16(len(raw))), raw...)
+		}
+	}
+	return packed{string(b), e.Reached.Unix()}
+}
+
+func (p packed) entry() Entry {
+	e := Entry{Reached: time.Unix(p.reached, 0)}
+	for b := []byte(p.addresses); len(b) > 0; {
+		n := 2 + int(binary.BigEndian.Uint16(b))
+		if a, err := ma.NewMultiaddrBytes(b[2:n]); err == nil {
+			e.Addresses = append(e.Addresses, a)
+		}
+		b = b[n:]
+	}
+	return e
 }
 
 // Open reads the book at path, which may not exist yet. With an error comes an
 // empty book that is as good.
 func Open(path string) (*Book, error) {
-	b := &Book{path: path, dirty: make(chan struct{}, 1), entries: map[trust.Key]Entry{}}
+	b := &Book{path: path, dirty: make(chan struct{}, 1), entries: map[trust.Key]packed{}}
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return b, nil
@@ -85,11 +115,11 @@ func (b *Book) decode(raw []byte) error {
 	for k, l := range lines {
 		e := Entry{Reached: l.Reached}
 		for _, text := range l.Addresses {
-			if a, err := ma.NewMultiaddr(text); err == nil && len(e.Addresses) < MaxAddresses {
+			if a, err := ma.NewMultiaddr(text); err == nil {
 				e.Addresses = append(e.Addresses, a)
 			}
 		}
-		b.entries[k] = e
+		b.entries[k] = pack(e)
 	}
 	return nil
 }
@@ -97,9 +127,12 @@ func (b *Book) decode(raw []byte) error {
 // Get returns what is remembered of a member.
 func (b *Book) Get(k trust.Key) (Entry, bool) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	e, ok := b.entries[k]
-	return e, ok
+	p, ok := b.entries[k]
+	b.mu.Unlock()
+	if !ok {
+		return Entry{}, false
+	}
+	return p.entry(), true
 }
 
 // Put remembers a member's addresses, the best first.
@@ -107,12 +140,12 @@ func (b *Book) Put(k trust.Key, addresses []ma.Multiaddr, reached time.Time) {
 	if len(addresses) == 0 {
 		return
 	}
-	addresses = slices.Clone(addresses[:min(len(addresses), MaxAddresses)])
+	now := pack(Entry{Addresses: addresses, Reached: reached})
 	b.mu.Lock()
 	old, had := b.entries[k]
-	b.entries[k] = Entry{Addresses: addresses, Reached: reached}
+	b.entries[k] = now
 	b.mu.Unlock()
-	if !had || !slices.EqualFunc(old.Addresses, addresses, ma.Multiaddr.Equal) || reached.Sub(old.Reached) > time.Hour {
+	if !had || old.addresses != now.addresses || now.reached-old.reached > 3600 {
 		b.touch()
 	}
 }
@@ -121,7 +154,7 @@ func (b *Book) Put(k trust.Key, addresses []ma.Multiaddr, reached time.Time) {
 func (b *Book) Keep(ok func(trust.Key) bool) {
 	b.mu.Lock()
 	before := len(b.entries)
-	maps.DeleteFunc(b.entries, func(k trust.Key, _ Entry) bool { return !ok(k) })
+	maps.DeleteFunc(b.entries, func(k trust.Key, _ packed) bool { return !ok(k) })
 	changed := len(b.entries) != before
 	b.mu.Unlock()
 	if changed {
@@ -168,7 +201,8 @@ func (b *Book) Run(ctx context.Context, failed func(error)) {
 func (b *Book) Save() error {
 	b.mu.Lock()
 	lines := make(map[trust.Key]line, len(b.entries))
-	for k, e := range b.entries {
+	for k, p := range b.entries {
+		e := p.entry()
 		l := line{Reached: e.Reached.UTC().Truncate(time.Second), Addresses: make([]string, len(e.Addresses))}
 		for i, a := range e.Addresses {
 			l.Addresses[i] = a.String()

@@ -115,13 +115,13 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"12D3KooWJScjcmnwm27si7XEVvQNbDAEVVsgYPS3eEMqEijK47yD":{"addresses":["/ip4/11.0.0.1/tcp/1","x"],"reached":"2026-11-22T12:00:00Z"}}`))
 	f.Add([]byte(`{`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		b := &Book{entries: map[trust.Key]Entry{}}
+		b := &Book{entries: map[trust.Key]packed{}}
 		if b.decode(raw) != nil {
 			return
 		}
-		for k, e := range b.entries {
-			if len(e.Addresses) > MaxAddresses {
-				t.Errorf("%s has %d addresses", k, len(e.Addresses))
+		for k, p := range b.entries {
+			if e := p.entry(); len(e.Addresses) > MaxAddresses || pack(e) != p {
+				t.Errorf("%s has %d addresses, packed as %v and then %v", k, len(e.Addresses), p, pack(e))
 			}
 		}
 	})

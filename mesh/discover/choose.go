@@ -3,11 +3,12 @@ package discover
 import (
 	"cmp"
 	"hash/maphash"
+	"iter"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/libp2p/go-libp2p/core/peer"
-	ma "github.com/multiformats/go-multiaddr"
 )
 
 // Member is one of the roster, but self, as the keeper needs it.
@@ -16,8 +17,6 @@ type Member struct {
 	Name string
 	// Region as its labels say; empty is a region of its own kind.
 	Region string
-	// Addrs that its documents name.
-	Addrs []ma.Multiaddr
 }
 
 // choose returns whom self should connect to, at most n members, out of others:
@@ -32,43 +31,64 @@ type Member struct {
 //
 // All parts depend on the pair alone, so that a member that joins displaces at
 // most one choice of few islands.
-func choose(self peer.ID, region string, others []Member, n int, seed maphash.Seed) []peer.ID {
-	if len(others) <= n {
-		out := make([]peer.ID, 0, len(others))
-		for _, m := range others {
-			out = append(out, m.ID)
+//
+// It takes one walk and keeps no copy: a network has thousands, and is walked again
+// for each neighbour.
+func choose(self peer.ID, region string, others iter.Seq[Member], n int, seed maphash.Seed) []peer.ID {
+	origin := hash(self)
+	next, own := best{room: 1 + n/8}, best{room: 2 + n/8}
+	lot, byPair := best{room: 1}, best{room: n}
+	far := map[string]scored{} // the best of each other region
+	for m := range others {
+		h := hash(m.ID)
+		pair := scored{pairScore(origin, h), m.ID}
+		byPair.offer(pair)
+		next.offer(scored{^(place(h) - place(origin)), m.ID}) // the distance wraps by itself
+		lot.offer(scored{maphash.String(seed, string(m.ID)), m.ID})
+		if m.Region == region {
+			own.offer(pair)
+		} else if held, ok := far[m.Region]; !ok || byScore(pair, held) < 0 {
+			far[m.Region] = pair
 		}
-		return out
 	}
 	c := chooser{taken: map[peer.ID]bool{}, n: n}
-	c.add(successors(self, others, 1+n/8)...)
-	byPair := ranked(others, func(p peer.ID) uint64 { return pairScore(self, p) })
-	c.regions(region, byPair, max(1, (n-2)/2))
-	c.add(ranked(others, func(p peer.ID) uint64 { return maphash.String(seed, string(p)) })[0].ID)
-	for _, m := range byPair {
-		c.add(m.ID)
+	c.add(next.list...)
+	room := max(1, (n-2)/2)
+	if c.first(own.list) {
+		room--
 	}
+	regions := slices.SortedFunc(maps.Values(far), byScore)
+	c.add(regions[:min(room, len(regions))]...)
+	c.add(lot.list...)
+	c.add(byPair.list...)
 	return c.out
 }
 
-// ranked sorts by falling score; which score comes first in a tie is the key's matter.
-func ranked(list []Member, score func(peer.ID) uint64) []Member {
-	type scored struct {
-		score uint64
-		at    int
+type scored struct {
+	score uint64
+	id    peer.ID
+}
+
+// byScore orders by falling score; which comes first in a tie is the key's matter.
+func byScore(a, b scored) int {
+	return cmp.Or(cmp.Compare(b.score, a.score), strings.Compare(string(a.id), string(b.id)))
+}
+
+// best keeps those with the highest scores.
+type best struct {
+	room int
+	list []scored
+}
+
+func (b *best) offer(s scored) {
+	i, _ := slices.BinarySearchFunc(b.list, s, byScore)
+	if i == b.room {
+		return
 	}
-	order := make([]scored, len(list))
-	for i, m := range list {
-		order[i] = scored{score(m.ID), i}
+	if len(b.list) == b.room {
+		b.list = b.list[:b.room-1]
 	}
-	slices.SortFunc(order, func(a, b scored) int {
-		return cmp.Or(cmp.Compare(b.score, a.score), strings.Compare(string(list[a.at].ID), string(list[b.at].ID)))
-	})
-	out := make([]Member, len(list))
-	for i, o := range order {
-		out[i] = list[o.at]
-	}
-	return out
+	b.list = slices.Insert(b.list, i, s)
 }
 
 type chooser struct {
@@ -77,58 +97,32 @@ type chooser struct {
 	out   []peer.ID
 }
 
-func (c *chooser) add(ids ...peer.ID) {
-	for _, id := range ids {
-		if len(c.out) < c.n && !c.taken[id] {
-			c.taken[id] = true
-			c.out = append(c.out, id)
+// add takes all of a list for whom there is room.
+func (c *chooser) add(list ...scored) {
+	for _, s := range list {
+		if len(c.out) < c.n && !c.taken[s.id] {
+			c.taken[s.id] = true
+			c.out = append(c.out, s.id)
 		}
 	}
 }
 
-// regions takes the best of own region first, then of up to room-1 others.
-func (c *chooser) regions(own string, byPair []Member, room int) {
-	seen := map[string]bool{}
-	for _, m := range byPair {
-		if m.Region == own && !c.taken[m.ID] {
-			c.add(m.ID)
-			seen[own] = true
-			room--
-			break
+// first takes the first of a list that is not taken yet, and reports whether there was one.
+func (c *chooser) first(list []scored) bool {
+	for _, s := range list {
+		if !c.taken[s.id] {
+			c.add(s)
+			return true
 		}
 	}
-	for _, m := range byPair {
-		if room > 0 && m.Region != own && !seen[m.Region] {
-			seen[m.Region] = true
-			c.add(m.ID)
-			room--
-		}
-	}
+	return false
 }
 
-// successors are those whose hashes follow self's, wrapping around.
-func successors(self peer.ID, list []Member, n int) []peer.ID {
-	type at struct {
-		place uint64
-		id    peer.ID
-	}
-	origin := place(self)
-	ring := make([]at, 0, len(list))
-	for _, m := range list {
-		ring = append(ring, at{place(m.ID) - origin, m.ID}) // distance; wraps by itself
-	}
-	slices.SortFunc(ring, func(a, b at) int { return cmp.Compare(a.place, b.place) })
-	var out []peer.ID
-	for _, a := range ring[:min(n, len(ring))] {
-		out = append(out, a.id)
-	}
-	return out
-}
+// place is a key's on the ring, by its hash.
+func place(hash uint64) uint64 { return mix(hash ^ 0x72696e67) } // "ring"
 
-func place(p peer.ID) uint64 { return mix(hash(p) ^ 0x72696e67) } // "ring"
-
-// pairScore is the same from both ends.
-func pairScore(a, b peer.ID) uint64 { return mix(hash(a) + hash(b)) }
+// pairScore is the same from both ends, given both keys' hashes.
+func pairScore(a, b uint64) uint64 { return mix(a + b) }
 
 // hash is FNV-1a, the same on every island; a member that grinds keys for a place
 // gains neighbours, which gives it nothing but their traffic.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"iter"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -43,6 +45,9 @@ type Options struct {
 	// Members returns the roster without self. It is asked at every change and must
 	// not be expensive.
 	Members func() []Member
+	// Addrs returns where a member may be, as far as the roster and earlier
+	// connections tell. It must not call this package. nil for nowhere.
+	Addrs func(peer.ID) []ma.Multiaddr
 	// Keep names connections that must not be closed as idle though nobody here chose
 	// them: to relays of ours. nil for none.
 	Keep func(peer.ID) bool
@@ -85,6 +90,9 @@ func New(o Options) (*Discover, error) {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Addrs == nil {
+		o.Addrs = func(peer.ID) []ma.Multiaddr { return nil }
 	}
 	if o.Keep == nil {
 		o.Keep = func(peer.ID) bool { return false }
@@ -273,21 +281,22 @@ func (d *Discover) readMembers() {
 // choice among all, and, to close the gaps that dead members leave, the choice
 // among those that answer.
 func (d *Discover) chooseLocked() {
-	var all, alive []Member
-	for _, m := range d.members {
-		all = append(all, m)
-		if t := d.targets[m.ID]; t == nil || t.failures < deadAfter {
-			alive = append(alive, m)
-		}
-	}
 	n := d.choicesLocked()
 	wanted := map[peer.ID]bool{}
-	self := d.opts.Host.ID()
-	for _, p := range choose(self, d.opts.Region, all, n, d.seed) {
-		wanted[p] = true
+	add := func(among iter.Seq[Member]) {
+		for _, p := range choose(d.opts.Host.ID(), d.opts.Region, among, n, d.seed) {
+			wanted[p] = true
+		}
 	}
-	for _, p := range choose(self, d.opts.Region, alive, n, d.seed) {
-		wanted[p] = true
+	add(maps.Values(d.members))
+	dead := map[peer.ID]bool{}
+	for p, t := range d.targets {
+		if t.failures >= deadAfter {
+			dead[p] = true
+		}
+	}
+	if len(dead) > 0 {
+		add(d.othersLocked(func(p peer.ID) bool { return !dead[p] }))
 	}
 	d.wanted = wanted
 	d.metrics.wanted.Set(float64(len(wanted)))
@@ -307,14 +316,24 @@ func (d *Discover) wantedByLocked(p peer.ID) bool {
 	if len(d.members) < AllUpTo {
 		return true
 	}
-	self := d.opts.Host.ID()
-	others := []Member{{ID: self, Region: d.opts.Region}}
-	for _, m := range d.members {
-		if m.ID != p {
-			others = append(others, m)
+	self := Member{ID: d.opts.Host.ID(), Region: d.opts.Region}
+	others := func(yield func(Member) bool) {
+		if yield(self) {
+			d.othersLocked(func(q peer.ID) bool { return q != p })(yield)
 		}
 	}
-	return slices.Contains(choose(p, d.members[p].Region, others, d.choicesLocked(), d.seed), self)
+	return slices.Contains(choose(p, d.members[p].Region, others, d.choicesLocked(), d.seed), self.ID)
+}
+
+// othersLocked walks the members for whom ok is true.
+func (d *Discover) othersLocked(ok func(peer.ID) bool) iter.Seq[Member] {
+	return func(yield func(Member) bool) {
+		for p, m := range d.members {
+			if ok(p) && !yield(m) {
+				return
+			}
+		}
+	}
 }
 
 // addresses returns all that is known of where a member may be, without asking
@@ -326,10 +345,10 @@ func (d *Discover) addresses(p peer.ID) []ma.Multiaddr {
 }
 
 func (d *Discover) addressesLocked(p peer.ID) []ma.Multiaddr {
-	m := d.members[p]
-	out := append([]ma.Multiaddr(nil), m.Addrs...)
+	name := d.members[p].Name
+	out := slices.Clone(d.opts.Addrs(p))
 	for i, s := range d.fixed {
-		if s.ID == p || s.Who != "" && s.Who == m.Name || d.whois[i] == p {
+		if s.ID == p || s.Who != "" && s.Who == name || d.whois[i] == p {
 			out = append(out, s.Addrs...)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -46,7 +47,7 @@ func choices(all []Member, n int, seeds map[peer.ID]maphash.Seed) map[peer.ID][]
 		if _, ok := seeds[m.ID]; !ok {
 			seeds[m.ID] = maphash.MakeSeed()
 		}
-		out[m.ID] = choose(m.ID, m.Region, others, n, seeds[m.ID])
+		out[m.ID] = choose(m.ID, m.Region, slices.Values(others), n, seeds[m.ID])
 	}
 	return out
 }
@@ -185,7 +186,8 @@ type island struct {
 type town struct {
 	hosttest.Roster
 	mu    sync.Mutex
-	names map[peer.ID]Member
+	names map[peer.ID]string
+	addrs map[peer.ID][]ma.Multiaddr
 	all   []*island
 }
 
@@ -194,20 +196,24 @@ func (w *town) list(self peer.ID) []Member {
 	defer w.mu.Unlock()
 	var out []Member
 	for _, p := range w.IDs(self) {
-		m := w.names[p]
-		m.ID = p
-		out = append(out, m)
+		out = append(out, Member{ID: p, Name: w.names[p]})
 	}
 	return out
 }
 
-// tell makes addresses of a member known by its document.
-func (w *town) tell(p peer.ID, m Member) {
+func (w *town) where(p peer.ID) []ma.Multiaddr {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.addrs[p]
+}
+
+// tell makes a member's name and addresses known by its document.
+func (w *town) tell(p peer.ID, name string, addrs []ma.Multiaddr) {
 	w.mu.Lock()
 	if w.names == nil {
-		w.names = map[peer.ID]Member{}
+		w.names, w.addrs = map[peer.ID]string{}, map[peer.ID][]ma.Multiaddr{}
 	}
-	w.names[p] = m
+	w.names[p], w.addrs[p] = name, addrs
 	w.mu.Unlock()
 	for _, i := range w.all {
 		i.MembersChanged()
@@ -219,7 +225,7 @@ func (w *town) island(t *testing.T, tweak func(*Options), opts ...libp2p.Option)
 	i := &island{Host: hosttest.New(t, &w.Roster, nil, opts...)}
 	cfg := Default()
 	cfg.MDNS, cfg.DHT = false, false
-	o := Options{Config: cfg, Host: i.Host, Network: "abcdefghij", Members: func() []Member { return w.list(i.ID()) }}
+	o := Options{Config: cfg, Host: i.Host, Network: "abcdefghij", Members: func() []Member { return w.list(i.ID()) }, Addrs: w.where}
 	if tweak != nil {
 		tweak(&o)
 	}
@@ -240,7 +246,7 @@ func addrsOf(h host.Host) []ma.Multiaddr { return h.Network().ListenAddresses() 
 func TestKeeperConnectsAndReconnects(t *testing.T) {
 	var w town
 	a, b := w.island(t, nil), w.island(t, nil)
-	w.tell(b.ID(), Member{Name: "berlin", Addrs: addrsOf(b.Host)})
+	w.tell(b.ID(), "berlin", addrsOf(b.Host))
 	up := func() bool { return connected(a.Host, b.ID()) }
 	hosttest.Until(t, "the connection", up)
 	first := a.Network().ConnsToPeer(b.ID())[0]
@@ -254,7 +260,7 @@ func TestKeeperBacksOffAndIsRoused(t *testing.T) {
 	gone := hosttest.New(t, &w.Roster, nil)
 	nobody := addrsOf(gone)
 	gone.Close()
-	w.tell(gone.ID(), Member{Name: "gone", Addrs: nobody})
+	w.tell(gone.ID(), "gone", nobody)
 	hosttest.Until(t, "two failures", func() bool { return a.Status(gone.ID()).Failures >= 2 })
 	s := a.Status(gone.ID())
 	if !s.Chosen || s.Last == "" || s.Next.IsZero() {
@@ -270,7 +276,7 @@ func TestOnDemand(t *testing.T) {
 	for i := range 2 * AllUpTo { // a network so large that not everybody is chosen
 		w.Add(peer.ID(fmt.Sprintf("absent-%d", i)))
 	}
-	w.tell(b.ID(), Member{Addrs: addrsOf(b.Host)})
+	w.tell(b.ID(), "", addrsOf(b.Host))
 	if err := a.Dial(t.Context(), "a stranger"); !errors.Is(err, ErrNoMember) {
 		t.Errorf("dialling a stranger: %v, want ErrNoMember", err)
 	}
@@ -290,7 +296,7 @@ func TestAsksWhomItKnows(t *testing.T) {
 		w.Add(peer.ID(fmt.Sprintf("absent-%d", i)))
 	}
 	b := w.island(t, nil)
-	w.tell(b.ID(), Member{Addrs: addrsOf(b.Host)})
+	w.tell(b.ID(), "", addrsOf(b.Host))
 	a := w.island(t, func(o *Options) { o.Config.DHT, o.Server = true, true })
 	hosttest.Until(t, "the connection", func() bool { return connected(a.Host, b.ID()) })
 	for _, p := range a.Neighbours() {
@@ -364,7 +370,7 @@ func TestStaticAddresses(t *testing.T) {
 			hostport = "127.0.0.1:" + port
 		}
 	}
-	w.tell(b.ID(), Member{Name: "berlin"})
+	w.tell(b.ID(), "berlin", nil)
 	for _, s := range []string{
 		hostport,
 		"berlin@" + hostport,

@@ -23,7 +23,7 @@ func TestFailedDialIsOneLine(t *testing.T) {
 	gone := hosttest.New(t, &w.Roster, nil)
 	nobody := addrsOf(gone)
 	gone.Close()
-	w.tell(gone.ID(), Member{Name: "gone", Addrs: nobody})
+	w.tell(gone.ID(), "gone", nobody)
 	err := a.Dial(t.Context(), gone.ID())
 	if err == nil {
 		t.Fatal("somebody answered")

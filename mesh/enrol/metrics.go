@@ -60,7 +60,7 @@ func newRenewerMetrics(reg prometheus.Registerer) *renewerMetrics {
 	return m
 }
 
-type renewerWarnings struct{ expiring, expired, clock *health.Handle }
+type renewerWarnings struct{ expiring, expired, outside, clock *health.Handle }
 
 func declareRenewer(l *health.List) renewerWarnings {
 	return renewerWarnings{
@@ -73,6 +73,11 @@ func declareRenewer(l *health.List) renewerWarnings {
 			Code: "certificate-expired", Severity: health.SeverityCritical,
 			Title:  "This island's certificate is not valid, so other islands answer nothing but renewals",
 			Remedy: "See that this island reaches an island of role admin (atoll peers); the certificate renews by itself from then on.",
+		}),
+		outside: l.Declare(health.Warning{
+			Code: "not-a-member", Severity: health.SeverityCritical,
+			Title:  "The network does not hold this island for a member any more",
+			Remedy: "Have an island of role admin revoke what is left of this island (atoll peers there), run atoll leave --force here, then atoll join with a new token.",
 		}),
 		clock: l.Declare(health.Warning{
 			Code: "clock-skewed", Severity: health.SeverityCritical,

@@ -113,6 +113,7 @@ func (r *Renewer) Run(ctx context.Context) error {
 func (r *Renewer) clear() {
 	r.warnings.expiring.Clear()
 	r.warnings.expired.Clear()
+	r.warnings.outside.Clear()
 	r.warnings.clock.Clear()
 }
 
@@ -231,8 +232,17 @@ func (r *Renewer) warn(c *trust.Certificate, invalid error) {
 		r.skewed = false
 		r.warnings.clock.Clear()
 	}
+	outside := r.outside()
+	if outside == "" {
+		r.warnings.outside.Clear()
+	} else {
+		r.warnings.outside.Set("%s", outside)
+	}
 	left, life := c.NotAfter.Sub(r.now()), c.NotAfter.Sub(c.NotBefore)
 	switch {
+	case outside != "":
+		r.warnings.expired.Clear()
+		r.warnings.expiring.Clear()
 	case invalid != nil && !r.skewed:
 		r.warnings.expired.Set("%v", invalid)
 		r.warnings.expiring.Clear()
@@ -243,4 +253,20 @@ func (r *Renewer) warn(c *trust.Certificate, invalid error) {
 		r.warnings.expired.Clear()
 		r.warnings.expiring.Clear()
 	}
+}
+
+// outside says why this island is no member, by the documents that it holds; it is
+// empty for a member.
+func (r *Renewer) outside() string {
+	state, own := r.opts.Trust(), r.opts.Home.Node().Public()
+	switch state.Standing(own) {
+	case trust.MemberStanding:
+		return ""
+	case trust.Revoked:
+		d, _ := state.Revocation(own)
+		return fmt.Sprintf("revoked by %s at %s, reason %q", d.By, d.At.Format(time.RFC3339), d.Reason)
+	case trust.Left:
+		return "it has left"
+	}
+	return fmt.Sprintf("nobody with the right to vouches for its key %s: the signer that admitted it or replaced its key is trusted no more", own)
 }

@@ -48,7 +48,8 @@ type Info struct {
 	Skew time.Duration
 	// Relay is set where the peer offers to relay.
 	Relay bool
-	// Root is the digest of the peer's documents when it last said hello.
+	// Root is the digest of the peer's documents when it last said hello; nil once it
+	// is out of reach.
 	Root []byte
 	// Heard is when the peer last said hello.
 	Heard time.Time
@@ -153,6 +154,15 @@ func (s *Sessions) Forget(k trust.Key) {
 func (s *Sessions) Reset(k trust.Key) {
 	if s.Standing(k) == Refused {
 		s.set(k, func(i *Info) { i.Standing = Pending })
+	}
+}
+
+// Parted says that a peer is out of reach: what it held may change unheard.
+func (s *Sessions) Parted(k trust.Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.peers[k]; e != nil {
+		e.info.Root = nil
 	}
 }
 

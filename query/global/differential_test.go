@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -198,6 +199,9 @@ func (f *fleet) legal(t *testing.T, q question, want, got *promql.Result) string
 		slices.EqualFunc(values(want), values(got), near) && strings.Contains(q.expr, "bottomk"):
 		return "which of equal values topk takes"
 	}
+	if strings.Contains(q.expr, "count_values") && differ(shortened(want), shortened(got)) == "" {
+		return "the last digits that count_values writes"
+	}
 	// Functions with steps, comparisons and count_values turn a difference in the
 	// last digit into a larger one. Then one engine gives different answers, too,
 	// if the last digits of its data and the order of its series are changed.
@@ -205,6 +209,21 @@ func (f *fleet) legal(t *testing.T, q question, want, got *promql.Result) string
 		return "what one engine answers hangs on last digits"
 	}
 	return ""
+}
+
+// shortened rounds the numbers in labels to nine digits.
+func shortened(res *promql.Result) *promql.Result {
+	m := asMatrix(res.Value)
+	for i := range m {
+		b := labels.NewBuilder(m[i].Metric)
+		m[i].Metric.Range(func(l labels.Label) {
+			if v, err := strconv.ParseFloat(l.Value, 64); err == nil {
+				b.Set(l.Name, strconv.FormatFloat(v, 'g', 9, 64))
+			}
+		})
+		m[i].Metric = b.Labels()
+	}
+	return &promql.Result{Value: m, Err: res.Err}
 }
 
 // without is what of all is neither in known nor about a subject.

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,12 +24,12 @@ import (
 // spoil damages an answer; false if there is nothing in it to damage.
 type spoil struct {
 	name string
-	do   func(*rand.Rand, *Request, *Answer) bool
+	do   func(*Request, *Answer) bool
 }
 
 // rows damages one row of an answer.
-func rows(do func(*promql.Series) bool) func(*rand.Rand, *Request, *Answer) bool {
-	return func(_ *rand.Rand, _ *Request, a *Answer) bool {
+func rows(do func(*promql.Series) bool) func(*Request, *Answer) bool {
+	return func(_ *Request, a *Answer) bool {
 		for i := range a.Leaves {
 			for j := range a.Leaves[i].Rows {
 				if do(&a.Leaves[i].Rows[j]) {
@@ -41,8 +42,8 @@ func rows(do func(*promql.Series) bool) func(*rand.Rand, *Request, *Answer) bool
 }
 
 // raws damages one raw series.
-func raws(do func(*RawSeries) bool) func(*rand.Rand, *Request, *Answer) bool {
-	return func(_ *rand.Rand, _ *Request, a *Answer) bool {
+func raws(do func(*RawSeries) bool) func(*Request, *Answer) bool {
+	return func(_ *Request, a *Answer) bool {
 		for i := range a.Raw {
 			for j := range a.Raw[i].Series {
 				if do(&a.Raw[i].Series[j]) {
@@ -108,7 +109,7 @@ var spoils = []spoil{
 		s.Histograms[0].H = nil
 		return true
 	})},
-	{"a row twice", func(_ *rand.Rand, _ *Request, a *Answer) bool {
+	{"a row twice", func(_ *Request, a *Answer) bool {
 		for i := range a.Leaves {
 			if l := &a.Leaves[i]; len(l.Rows) > 0 {
 				l.Rows = append(l.Rows, l.Rows[0])
@@ -117,11 +118,11 @@ var spoils = []spoil{
 		}
 		return false
 	}},
-	{"one leaf too many", func(_ *rand.Rand, _ *Request, a *Answer) bool {
+	{"one leaf too many", func(_ *Request, a *Answer) bool {
 		a.Leaves = append(a.Leaves, LeafAnswer{})
 		return true
 	}},
-	{"too much", func(_ *rand.Rand, r *Request, a *Answer) bool {
+	{"too much", func(r *Request, a *Answer) bool {
 		if len(r.Leaves) == 0 {
 			return false
 		}
@@ -171,9 +172,8 @@ func emptyLabel(ls labels.Labels) labels.Labels {
 // flaky is an island with one fault for one query.
 type flaky struct {
 	Island
-	r       *rand.Rand
-	fault   string // "", or the name of a fault or spoil
-	hurt    bool   // it did harm
+	fault   string      // "", or the name of a fault or spoil
+	hurt    atomic.Bool // it did harm
 	release chan struct{}
 }
 
@@ -182,24 +182,24 @@ func (f *flaky) Answer(ctx context.Context, r *Request) (*Answer, error) {
 	case "":
 		return f.Island.Answer(ctx, r)
 	case "unreachable":
-		f.hurt = true
+		f.hurt.Store(true)
 		return nil, errors.New("no route to it")
 	case "slow":
-		f.hurt = true
+		f.hurt.Store(true)
 		<-ctx.Done()
 		return nil, ctx.Err()
 	case "deaf": // does not even end with its context
-		f.hurt = true
+		f.hurt.Store(true)
 		<-f.release
 		return nil, errors.New("too late")
 	case "panics":
-		f.hurt = true
+		f.hurt.Store(true)
 		panic("in a decoder")
 	case "says nothing":
-		f.hurt = true
+		f.hurt.Store(true)
 		return nil, nil
 	case "refuses":
-		f.hurt = true
+		f.hurt.Store(true)
 		return nil, fault(FaultUnsupported, "of another kind")
 	}
 	a, err := f.Island.Answer(ctx, r)
@@ -208,7 +208,9 @@ func (f *flaky) Answer(ctx context.Context, r *Request) (*Answer, error) {
 	}
 	for _, s := range spoils {
 		if s.name == f.fault {
-			f.hurt = s.do(f.r, r, a) || f.hurt
+			if s.do(r, a) {
+				f.hurt.Store(true)
+			}
 		}
 	}
 	return a, nil
@@ -261,7 +263,7 @@ func TestFaults(t *testing.T) {
 				var flakies []*flaky
 				var islands []Island
 				for _, island := range f.islands {
-					one := &flaky{Island: island, r: r, release: release}
+					one := &flaky{Island: island, release: release}
 					if r.IntN(3) == 0 {
 						one.fault = pick(r, faults...)
 					}
@@ -279,9 +281,9 @@ func TestFaults(t *testing.T) {
 				missing := receipt.missing()
 				for _, one := range flakies {
 					counts["fault "+one.fault]++
-					if name := one.Facts().Name; one.hurt && !slices.Contains(missing, name) && got.Err == nil {
+					if name := one.Facts().Name; one.hurt.Load() && !slices.Contains(missing, name) && got.Err == nil {
 						t.Errorf("seed %d/%d: %s %s and is not among the missing %q: %s", seed, i, name, one.fault, missing, q)
-					} else if slices.Contains(missing, name) && !one.hurt {
+					} else if slices.Contains(missing, name) && !one.hurt.Load() {
 						t.Errorf("seed %d/%d: %s is missing without a fault: %+v", seed, i, name, receipt)
 					}
 				}

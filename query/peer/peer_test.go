@@ -125,7 +125,7 @@ func TestQuestionAndAnswer(t *testing.T) {
 			labels.MustNewMatcher(labels.MatchEqual, "a", "1"), labels.MustNewMatcher(labels.MatchNotEqual, "b", ""),
 			labels.MustNewMatcher(labels.MatchRegexp, "c", "x|y"), labels.MustNewMatcher(labels.MatchNotRegexp, "d", ".+"),
 		}}},
-		Options: global.EngineOptions{Lookback: 300_000, DelayedNames: true, StartTimestamps: true, Experimental: true},
+		Options: global.EngineOptions{Lookback: 300_000, DelayedNames: true, StartTimestamps: true},
 		Limits:  global.Limits{Series: 10, Samples: 100, Bytes: 1000},
 	}
 	h := &histogram.FloatHistogram{Schema: 1, Count: 3, Sum: 4, ZeroThreshold: 0.1, PositiveSpans: []histogram.Span{{Offset: 1, Length: 2}}, PositiveBuckets: []float64{1, 2}}

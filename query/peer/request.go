@@ -19,7 +19,7 @@ func requestMessage(r *global.Request) *querypb.AnswerRequest {
 	m := &querypb.AnswerRequest{
 		Options: &querypb.EngineOptions{
 			Lookback: r.Options.Lookback, DelayedNames: r.Options.DelayedNames,
-			StartTimestamps: r.Options.StartTimestamps, Experimental: r.Options.Experimental,
+			StartTimestamps: r.Options.StartTimestamps,
 		},
 		Limits: &querypb.Limits{Series: r.Limits.Series, Samples: r.Limits.Samples, Bytes: r.Limits.Bytes},
 	}
@@ -77,7 +77,7 @@ func request(m *querypb.AnswerRequest) (*global.Request, error) {
 	r := &global.Request{
 		Options: global.EngineOptions{
 			Lookback: o.GetLookback(), DelayedNames: o.GetDelayedNames(),
-			StartTimestamps: o.GetStartTimestamps(), Experimental: o.GetExperimental(),
+			StartTimestamps: o.GetStartTimestamps(),
 		},
 		Limits: global.Limits{Series: l.GetSeries(), Samples: l.GetSamples(), Bytes: l.GetBytes()},
 	}

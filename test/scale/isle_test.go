@@ -97,6 +97,7 @@ func (w *network) open(n int, h chan<- heard) (*isle, error) {
 			return c.Key, c.Quarantined, ok
 		},
 		Quarantined: func(k trust.Key) bool { return i.mesh.Load().Quarantined(k) },
+		RootOf:      func(k trust.Key) []byte { return i.mesh.Load().RootOf(k) },
 		Announce:    func(ctx context.Context, hint []byte) { _ = i.mesh.Load().Announce(ctx, hint) },
 		Registerer:  prometheus.NewRegistry(),
 	})

@@ -391,7 +391,6 @@ type EngineOptions struct {
 	Lookback        int64                  `protobuf:"varint,1,opt,name=lookback,proto3" json:"lookback,omitempty"`
 	DelayedNames    bool                   `protobuf:"varint,2,opt,name=delayed_names,json=delayedNames,proto3" json:"delayed_names,omitempty"`
 	StartTimestamps bool                   `protobuf:"varint,3,opt,name=start_timestamps,json=startTimestamps,proto3" json:"start_timestamps,omitempty"`
-	Experimental    bool                   `protobuf:"varint,4,opt,name=experimental,proto3" json:"experimental,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -443,13 +442,6 @@ func (x *EngineOptions) GetDelayedNames() bool {
 func (x *EngineOptions) GetStartTimestamps() bool {
 	if x != nil {
 		return x.StartTimestamps
-	}
-	return false
-}
-
-func (x *EngineOptions) GetExperimental() bool {
-	if x != nil {
-		return x.Experimental
 	}
 	return false
 }
@@ -1433,12 +1425,11 @@ const file_querypb_query_proto_rawDesc = "" +
 	"\n" +
 	"\x06REGEXP\x10\x02\x12\x0e\n" +
 	"\n" +
-	"NOT_REGEXP\x10\x03\"\x9f\x01\n" +
+	"NOT_REGEXP\x10\x03\"{\n" +
 	"\rEngineOptions\x12\x1a\n" +
 	"\blookback\x18\x01 \x01(\x03R\blookback\x12#\n" +
 	"\rdelayed_names\x18\x02 \x01(\bR\fdelayedNames\x12)\n" +
-	"\x10start_timestamps\x18\x03 \x01(\bR\x0fstartTimestamps\x12\"\n" +
-	"\fexperimental\x18\x04 \x01(\bR\fexperimental\"P\n" +
+	"\x10start_timestamps\x18\x03 \x01(\bR\x0fstartTimestamps\"P\n" +
 	"\x06Limits\x12\x16\n" +
 	"\x06series\x18\x01 \x01(\x03R\x06series\x12\x18\n" +
 	"\asamples\x18\x02 \x01(\x03R\asamples\x12\x14\n" +
