@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/atoll-mesh/atoll/aggregate/engine"
+	"github.com/atoll-mesh/atoll/aggregate/home"
 	"github.com/atoll-mesh/atoll/aggregate/journal"
 	"github.com/atoll-mesh/atoll/aggregate/owner"
 	"github.com/atoll-mesh/atoll/aggregate/partial"
@@ -57,8 +58,8 @@ type Aggregator struct {
 	out     outlet
 	now     func() time.Time
 
-	// unsaved: the last attempt to write a checkpoint did not work. Of Run's loop.
-	unsaved bool
+	// unsaved: the last attempt to write a checkpoint did not work.
+	unsaved atomic.Bool
 
 	// turn keeps a reload from coming between a window and its results.
 	turn   sync.Mutex
@@ -66,6 +67,10 @@ type Aggregator struct {
 	shared shared
 	// sharing is shared.share, for those who do not wait for turn.
 	sharing atomic.Pointer[share.Share]
+	homing  atomic.Pointer[home.Home] // nil outside of a network
+	// reloaded asks for a checkpoint: what the rules before made of the journal, the
+	// new ones would not.
+	reloaded chan struct{}
 	// replayed are results of windows that were sealed after the last checkpoint, or
 	// waited for a network; they are published first.
 	replayed []partial.Sample
@@ -89,7 +94,7 @@ func New(o Options) (*Aggregator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register the metrics of aggregation: %w", err)
 	}
-	a := &Aggregator{opts: o, log: o.Logger, m: m, now: o.Now, rules: o.Rules, shared: shared{waits: o.InNetwork}}
+	a := &Aggregator{opts: o, log: o.Logger, m: m, now: o.Now, rules: o.Rules, shared: shared{waits: o.InNetwork}, reloaded: make(chan struct{}, 1)}
 	if err := a.open(o); err != nil {
 		return nil, errors.Join(err, a.close())
 	}
@@ -113,7 +118,7 @@ func (a *Aggregator) open(o Options) (err error) {
 	if a.sinks, err = openSinks(o); err != nil {
 		return err
 	}
-	a.out = outlet{m: a.m, log: a.log, most: o.Config.Pending}
+	a.out = outlet{m: a.m, log: a.log, most: o.Config.Pending, trouble: declareTrouble(o.Health)}
 	if a.sinks != nil {
 		a.out.sinks = a.sinks
 	}
@@ -154,6 +159,8 @@ func (a *Aggregator) loop(ctx context.Context) {
 		case <-early.C:
 			a.checkpointEarly()
 		case <-checkpoints.C:
+			a.checkpoint()
+		case <-a.reloaded:
 			a.checkpoint()
 		}
 	}

@@ -71,6 +71,7 @@ type appender struct {
 	batch     *engine.Batch // nil once it was given back
 	epoch     uint64
 	free      storage.SeriesRef // upper bits of the references of series that no rule takes
+	kept      bool              // something went on to next
 }
 
 const (
@@ -119,6 +120,7 @@ func (p *appender) Append(ref storage.SeriesRef, ls labels.Labels, st, t int64, 
 	if ref>>refBits != p.free {
 		return p.fold(ref, ls, st, t, v, h, fh, &opts)
 	}
+	p.kept = true
 	stored, err := p.next.Append(ref&refMask, ls, st, t, v, h, fh, opts)
 	if stored == ref&refMask {
 		return ref, err
@@ -135,6 +137,7 @@ func (p *appender) fold(ref storage.SeriesRef, ls labels.Labels, st, t int64, v 
 	if verdict&engine.Drop != 0 {
 		return p.tag(uint64(ours), refMatched|refDropped), nil
 	}
+	p.kept = true
 	kept, err := p.next.Append(stored, ls, st, t, v, h, fh, *opts)
 	if verdict&engine.Matched == 0 {
 		return p.tagStored(kept), err
@@ -183,6 +186,7 @@ func (p *appender) AppendExemplars(ref storage.SeriesRef, ls labels.Labels, es [
 	if ours != 0 && ref&refDropped != 0 {
 		return ref, nil
 	}
+	p.kept = true
 	got, err := p.exemplars.AppendExemplars(stored, ls, es)
 	if unmatched {
 		return p.tagStored(got), err
@@ -198,9 +202,15 @@ func (p *appender) GetRef(ls labels.Labels, hash uint64) (storage.SeriesRef, lab
 	return p.refs.GetRef(ls, hash)
 }
 
-// Commit stores first: what the store refuses, the sender will send again.
+// Commit stores first: what the store refuses, the sender will send again. A store
+// that takes nothing, such as one whose disk is full, is not asked where nothing
+// is to be stored.
 func (p *appender) Commit() error {
-	if err := p.next.Commit(); err != nil {
+	finish := p.next.Commit
+	if !p.kept && p.batch != nil {
+		finish = p.next.Rollback
+	}
+	if err := finish(); err != nil {
 		p.forget()
 		return err
 	}

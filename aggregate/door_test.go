@@ -403,3 +403,24 @@ func TestStoredRefs(t *testing.T) {
 		t.Error("places are taken where nothing is stored")
 	}
 }
+
+// TestFullStore: what is not to be stored is aggregated though the store takes
+// nothing; what is to be stored is refused, and not counted until it is taken.
+func TestFullStore(t *testing.T) {
+	out, raw := newMemory(), newMemory()
+	r := newRig(t, mixed, out)
+	c := newClient(t, r.Appendable(raw))
+	raw.set(nil, fmt.Errorf("disk full: %w", flow.ErrUnavailable))
+	c.send(10, 5, series("dropped", "a"), series("dropped", "b"))
+	app := c.door.AppenderV2(t.Context())
+	c.add(app, 20, 7, series("dropped", "a"))
+	c.add(app, 20, 7, series("kept", "a"))
+	if err := app.Commit(); !errors.Is(err, flow.ErrUnavailable) {
+		t.Errorf("a transaction that holds something to be stored: %v, want that the store is not available", err)
+	}
+	raw.set(nil, nil)
+	c.send(30, 1, series("dropped", "a"))
+	r.finish(200)
+	equal(t, "samples", out.points(`{__name__="dropped:1m_without_instance_sum_samples", job="j"}`), "11")
+	equal(t, "stored", raw.all(), map[string]string{})
+}

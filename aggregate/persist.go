@@ -1,6 +1,7 @@
 package aggregate
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -85,14 +86,14 @@ func (a *Aggregator) recover() error {
 
 // checkpoint writes the state, unless results wait that only the journal could
 // bring back.
-func (a *Aggregator) checkpoint() {
+func (a *Aggregator) checkpoint() (saved bool) {
 	if a.journal == nil {
-		return
+		return false
 	}
 	a.turn.Lock()
 	defer a.turn.Unlock()
 	if a.out.waits() || len(a.replayed) > 0 || len(a.shared.windows) > 0 {
-		return
+		return false
 	}
 	// What is journalled between here and the snapshot is in both; the engine does
 	// not count it twice.
@@ -108,16 +109,30 @@ func (a *Aggregator) checkpoint() {
 			return a.snapshotShared(w)
 		})
 	}
-	a.unsaved = err != nil
+	a.unsaved.Store(err != nil)
 	if err != nil {
 		a.log.Warn("no checkpoint was written; aggregation goes on, and a restart would begin from the one before", "err", err)
+	}
+	return err == nil
+}
+
+// saved writes a checkpoint, as soon as that is possible, or until ctx ends.
+func (a *Aggregator) saved(ctx context.Context) {
+	ticks := time.NewTicker(tick)
+	defer ticks.Stop()
+	for !a.checkpoint() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticks.C:
+		}
 	}
 }
 
 // checkpointEarly writes a checkpoint before its time where the journal would be
 // full before: over its bound it keeps nothing.
 func (a *Aggregator) checkpointEarly() {
-	if a.journal == nil || a.unsaved {
+	if a.journal == nil || a.unsaved.Load() {
 		return
 	}
 	if bytes, bound := a.journal.Size(); bytes > bound/2 {

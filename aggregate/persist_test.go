@@ -18,7 +18,10 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 
+	"github.com/atoll-mesh/atoll/aggregate/partial"
+	"github.com/atoll-mesh/atoll/aggregate/rule"
 	"github.com/atoll-mesh/atoll/flow"
+	"github.com/atoll-mesh/atoll/health"
 )
 
 const counting = `
@@ -38,13 +41,18 @@ type node struct {
 
 func start(t *testing.T, dir string, out storage.AppendableV2, change ...func(*Config)) *node {
 	t.Helper()
+	return startWith(t, loadRules(t, counting), dir, out, change...)
+}
+
+func startWith(t *testing.T, rules *rule.Set, dir string, out storage.AppendableV2, change ...func(*Config)) *node {
+	t.Helper()
 	c := Default()
 	for _, f := range change {
 		f(&c)
 	}
 	n := &node{t: t, done: make(chan error, 1), log: &bytes.Buffer{}}
 	a, err := New(Options{
-		Config: c, Rules: loadRules(t, counting), Dir: dir, Store: out, Registerer: prometheus.NewRegistry(),
+		Config: c, Rules: rules, Dir: dir, Store: out, Registerer: prometheus.NewRegistry(),
 		Logger: slog.New(slog.NewTextHandler(n.log, nil)),
 	})
 	if err != nil {
@@ -180,6 +188,63 @@ func TestNoCheckpointWhileResultsWait(t *testing.T) {
 		n.calm()
 	})
 	equal(t, "windows", got, want)
+}
+
+// TestKilledAfterReload: what a rule makes of the samples after it came must not
+// change because the process is killed and reads those of before again.
+func TestKilledAfterReload(t *testing.T) {
+	rules := loadRules(t, counting+"- {interval: 10s, match: c, by: [job], outputs: [total, count_samples]}\n")
+	run := func(kill bool) map[string]string {
+		return play(t, func(t *testing.T, out *memory, dir string) {
+			long := func(c *Config) { c.CheckpointInterval = model.Duration(time.Hour) }
+			n := start(t, dir, out, long)
+			n.feed(23)
+			commit, _, err := n.Prepare(n.opts.Config, rules)
+			if err != nil {
+				t.Fatal(err)
+			}
+			commit()
+			n.feed(1)
+			if kill {
+				second := filepath.Join(dir, "second")
+				if err := os.CopyFS(filepath.Join(second, "state"), os.DirFS(filepath.Join(dir, "state"))); err != nil {
+					t.Fatal(err)
+				}
+				n.stop()
+				n = startWith(t, rules, second, out, long)
+			}
+			n.feed(60)
+			n.calm()
+		})
+	}
+	want := run(false)
+	if counts := strings.Fields(want[`{__name__="c:10s_by_job_count_samples", job="j"}`]); len(counts) < 10 || counts[0] == "10" {
+		t.Fatalf("the first window of the new rule should be one that it saw a part of: %v", want)
+	}
+	equal(t, "killed", run(true), want)
+}
+
+// TestWarnsWhileResultsWait: whoever looks at the island's health sees it.
+func TestWarnsWhileResultsWait(t *testing.T) {
+	list := health.New(nil)
+	m := newMemory()
+	o, _ := newOutlet(t, m, 3)
+	o.trouble = declareTrouble(list)
+	m.set(fmt.Errorf("disk full: %w", flow.ErrUnavailable), nil)
+	for i := range int64(5) {
+		if err := o.publish(t.Context(), []partial.Sample{result("a", i, 1)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	active := list.Active()
+	if len(active) != 1 || active[0].Code != "aggregate-results-wait" || !strings.Contains(active[0].Text, "3 results of aggregation wait, of 3 that may: store results: disk full") {
+		t.Errorf("the warnings are %+v", active)
+	}
+	m.set(nil, nil)
+	o.flush(t.Context())
+	if active := list.Active(); len(active) > 0 {
+		t.Errorf("the warning stays: %+v", active)
+	}
 }
 
 func TestCheckpointBeforeTheJournalIsFull(t *testing.T) {

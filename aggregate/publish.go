@@ -12,6 +12,8 @@ import (
 
 	"github.com/atoll-mesh/atoll/aggregate/partial"
 	"github.com/atoll-mesh/atoll/flow"
+	"github.com/atoll-mesh/atoll/flow/queue/warn"
+	"github.com/atoll-mesh/atoll/health"
 )
 
 // outlet hands results to the store and to the sinks. It is safe for concurrent use.
@@ -23,8 +25,18 @@ type outlet struct {
 	log   *slog.Logger
 	most  int  // samples that wait at most
 	stuck bool // the last attempt did not work
+	// trouble holds while results wait.
+	trouble *warn.Shared
 	// waiting are results that the store could not take yet, oldest first.
 	waiting []partial.Sample
+}
+
+func declareTrouble(list *health.List) *warn.Shared {
+	return warn.Declare(list, health.Warning{
+		Code: "aggregate-results-wait", Severity: health.SeverityWarning,
+		Title:  "results of aggregation wait for the store",
+		Remedy: "See why the store takes no samples, such as a full disk. Results are stored by themselves once it does; those over aggregate.pending_samples are lost to the store, the oldest first. No checkpoint is written meanwhile.",
+	})
 }
 
 // publish takes the results of sealed windows. It returns what the sinks' queues
@@ -100,6 +112,7 @@ func (o *outlet) drain(ctx context.Context) {
 		}
 	}
 	if err == nil {
+		o.trouble.Clear("store")
 		o.waiting = o.waiting[:0]
 		clear(o.waiting[:cap(o.waiting)])
 		if cap(o.waiting) > 1<<16 {
@@ -108,6 +121,9 @@ func (o *outlet) drain(ctx context.Context) {
 	} else if over := len(o.waiting) - o.most; over > 0 {
 		o.m.refused.WithLabelValues("pending").Add(float64(over))
 		o.waiting = slices.Delete(o.waiting, 0, over)
+	}
+	if err != nil {
+		o.trouble.Set("store", "%d results of aggregation wait, of %d that may: %v", len(o.waiting), o.most, err)
 	}
 	o.m.pending.Set(float64(len(o.waiting)))
 }

@@ -34,7 +34,7 @@ func newOutlet(t *testing.T, store storage.AppendableV2, most int) (*outlet, *he
 		t.Fatal(err)
 	}
 	h := &heap{}
-	return &outlet{store: store, sinks: h, m: m, log: slog.New(slog.DiscardHandler), most: most}, h
+	return &outlet{store: store, sinks: h, m: m, log: slog.New(slog.DiscardHandler), most: most, trouble: declareTrouble(nil)}, h
 }
 
 func result(name string, second int64, v float64) partial.Sample {

@@ -56,5 +56,9 @@ func (a *Aggregator) reload(rules *rule.Set) error {
 	if a.shared.share != nil {
 		a.shared.share.Reload(rules)
 	}
+	select {
+	case a.reloaded <- struct{}{}:
+	default: // it is asked for already
+	}
 	return nil
 }

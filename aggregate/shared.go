@@ -8,7 +8,10 @@ import (
 	"path/filepath"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/atoll-mesh/atoll/aggregate/engine"
+	"github.com/atoll-mesh/atoll/aggregate/home"
 	"github.com/atoll-mesh/atoll/aggregate/partial"
 	"github.com/atoll-mesh/atoll/aggregate/share"
 	"github.com/atoll-mesh/atoll/flow"
@@ -24,7 +27,11 @@ type Network struct {
 	// Members lists those that take part and are not known to be lost.
 	Members func() []string
 	// Transport reaches them; what it sends is for their Handle.
-	Transport  share.Transport
+	Transport share.Transport
+	// Key is the same on all of them and not easily guessed by others: it keys the
+	// hashes by which they find out who counts a series that several receive. 0:
+	// everybody counts what he receives.
+	Key        uint64
 	Registerer prometheus.Registerer
 	Health     *health.List
 }
@@ -63,17 +70,43 @@ func (a *Aggregator) Enter(n Network) (run func(context.Context) error, err erro
 			return nil, fmt.Errorf("aggregate with other islands: %w; without the directory %s the island begins anew", err, a.opts.Dir)
 		}
 	}
-	windows := a.shared.windows
+	h, err := a.findHomes(n)
+	if err != nil {
+		return nil, fmt.Errorf("aggregate with other islands: %w", err)
+	}
+	windows, begun := a.shared.windows, len(a.shared.state) == 0
 	a.shared = shared{share: s}
 	a.sharing.Store(s)
+	a.homing.Store(h)
 	for _, w := range windows {
 		a.push(w)
 	}
 	return func(ctx context.Context) error {
-		err := s.Run(ctx)
+		if begun && a.journal != nil {
+			// What is sent is counted under a number of this beginning, which must be
+			// the same after a crash: the windows that come again are no others.
+			a.saved(ctx)
+		}
+		g, inner := errgroup.WithContext(ctx)
+		g.Go(func() error { return s.Run(inner) })
+		if h != nil {
+			g.Go(func() error { return h.Run(inner) })
+		}
+		err := g.Wait()
 		a.pause(s)
 		return err
 	}, nil
+}
+
+// findHomes makes what finds out who counts a series that several islands receive.
+func (a *Aggregator) findHomes(n Network) (*home.Home, error) {
+	if n.Key == 0 {
+		return nil, nil
+	}
+	return home.New(home.Options{
+		Self: n.Self, Key: n.Key, Members: n.Members, Transport: n.Transport, Engine: a.engine,
+		Start: uint64(a.now().UnixNano()), Now: a.now, Logger: a.log, Registerer: n.Registerer,
+	})
 }
 
 // pause keeps the state of a share that has ended, until Enter or Leave.
@@ -81,6 +114,7 @@ func (a *Aggregator) pause(s *share.Share) {
 	a.turn.Lock()
 	defer a.turn.Unlock()
 	a.sharing.Store(nil)
+	a.homing.Store(nil)
 	var state bytes.Buffer
 	if err := s.Snapshot(&state); err != nil {
 		a.log.Error("what was shared with other islands is not kept", "err", err)
@@ -94,6 +128,7 @@ func (a *Aggregator) Leave() {
 	defer a.turn.Unlock()
 	windows := a.shared.windows
 	a.shared = shared{}
+	a.engine.Decide(a.now().UnixMilli(), []engine.Decision{{Verb: engine.Cease}})
 	for _, w := range windows {
 		a.replayed = append(a.replayed, a.owner.Finish(w)...)
 	}
@@ -102,6 +137,12 @@ func (a *Aggregator) Leave() {
 // Handle takes a message of another island and answers it; from is its name among
 // the members. It returns flow.ErrUnavailable outside of a network.
 func (a *Aggregator) Handle(ctx context.Context, from string, message []byte) ([]byte, error) {
+	if home.Is(message) {
+		if h := a.homing.Load(); h != nil {
+			return h.Handle(ctx, from, message)
+		}
+		return nil, fmt.Errorf("find homes of series: this island does not aggregate with others now: %w", flow.ErrUnavailable)
+	}
 	s := a.sharing.Load()
 	if s == nil {
 		return nil, fmt.Errorf("take parts of windows: this island does not aggregate with others now: %w", flow.ErrUnavailable)

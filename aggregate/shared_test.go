@@ -81,7 +81,7 @@ func (i *islander) start() {
 	if err != nil {
 		i.t.Fatal(err)
 	}
-	share, err := a.Enter(Network{Self: i.name, Members: i.b.list, Transport: i, Registerer: prometheus.NewRegistry()})
+	share, err := a.Enter(Network{Self: i.name, Members: i.b.list, Transport: i, Key: 5, Registerer: prometheus.NewRegistry()})
 	if err != nil {
 		i.t.Fatal(err)
 	}

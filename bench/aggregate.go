@@ -1,196 +1,14 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
-	"os"
-	"os/exec"
-	"runtime"
-	"runtime/debug"
-	"runtime/pprof"
 	"slices"
-	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
-// job is what one contender of the aggregation benchmarks is asked to do. It runs
-// in a process of its own, alone.
-type job struct {
-	Who      string // victoriametrics, atoll
-	Output   string // of the rule
-	Fleet    fleet
-	Cores    int
-	Rounds   int
-	Duration time.Duration
-	// Churn, if set, is how many fleets live and die after the first one.
-	Churn int
-}
-
-// result is what it measured.
-type result struct {
-	Samples int64
-	CPU     time.Duration // user and system, decode and garbage collection included
-	Wall    time.Duration
-	Heap    int64   // bytes above what was there before the first sample
-	Allocs  float64 // per sample
-	Left    int64   // bytes above before, after the churn was forgotten
-	Pause   time.Duration
-}
-
-func (r result) nanos() float64 { return float64(r.CPU.Nanoseconds()) / float64(r.Samples) }
-
-// folder takes requests of remote write 1.0 as they come from the wire.
-type folder interface {
-	push(body []byte) error
-	close()
-}
-
-const (
-	jobVariable = "ATOLL_BENCH_JOB"
-	// profileVariable, if set, names the file of a CPU profile of a job.
-	profileVariable = "ATOLL_BENCH_PROFILE"
-)
-
-func runJob(text string) error {
-	var j job
-	if err := json.Unmarshal([]byte(text), &j); err != nil {
-		return err
-	}
-	runtime.GOMAXPROCS(j.Cores)
-	if file := os.Getenv(profileVariable); file != "" {
-		f, err := os.Create(file)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
-	}
-	r, err := j.run()
-	if err != nil {
-		return err
-	}
-	return json.NewEncoder(os.Stdout).Encode(r)
-}
-
-func (j job) run() (r result, err error) {
-	before := heap()
-	f, err := folders[j.Who](j)
-	if err != nil {
-		return r, err
-	}
-	defer f.close()
-	clock := newScrapes()
-	for range j.Rounds {
-		if _, err := j.round(f, clock); err != nil {
-			return r, err
-		}
-	}
-	r.Heap = heap() - before
-	for start := time.Now(); time.Since(start) < j.Duration; {
-		one, err := j.round(f, clock)
-		if err != nil {
-			return r, err
-		}
-		r.Allocs += one.Allocs
-		r.Samples += one.Samples
-		r.CPU += one.CPU
-		r.Wall += one.Wall
-		r.Pause = max(r.Pause, one.Pause)
-	}
-	r.Allocs /= float64(r.Samples)
-	return r, nil
-}
-
-// scrapes is the clock of the senders: a scrape every second.
-type scrapes struct {
-	t int64
-	v float64
-}
-
-func newScrapes() *scrapes { return &scrapes{t: time.Now().Add(-10 * time.Minute).UnixMilli(), v: 1e6} }
-
-// round pushes one sample of each series. Requests are made beforehand, some at a
-// time, and their making is not counted.
-func (j job) round(f folder, clock *scrapes) (r result, err error) {
-	clock.t += 1000
-	clock.v += 100
-	var plain []byte
-	const ahead = 100
-	for from := 0; from < j.Fleet.Series; {
-		var bodies [][]byte
-		for ; len(bodies) < ahead && from < j.Fleet.Series; from += fleetRequest {
-			var body []byte
-			body, plain = j.Fleet.encode(plain, from, min(from+fleetRequest, j.Fleet.Series), clock.t, clock.v)
-			bodies = append(bodies, body)
-		}
-		one, err := pushAll(f, bodies, j.Cores)
-		if err != nil {
-			return r, err
-		}
-		r.CPU += one.CPU
-		r.Wall += one.Wall
-		r.Allocs += one.Allocs
-		r.Pause = max(r.Pause, one.Pause)
-	}
-	r.Samples = int64(j.Fleet.Series)
-	return r, nil
-}
-
-// pushAll pushes the bodies from as many goroutines as there are cores.
-func pushAll(f folder, bodies [][]byte, workers int) (r result, err error) {
-	mallocs, cpu, wall := allocated(), cpuTime(), time.Now()
-	errs := make(chan error, workers)
-	pauses := make([]time.Duration, workers)
-	for w := range workers {
-		go func() {
-			var err error
-			for i := w; i < len(bodies) && err == nil; i += workers {
-				start := time.Now()
-				err = f.push(bodies[i])
-				pauses[w] = max(pauses[w], time.Since(start))
-			}
-			errs <- err
-		}()
-	}
-	for range workers {
-		if e := <-errs; e != nil {
-			err = e
-		}
-	}
-	r = result{CPU: cpuTime() - cpu, Wall: time.Since(wall), Pause: slices.Max(pauses)}
-	r.Allocs = float64(allocated() - mallocs)
-	return r, err
-}
-
-func allocated() uint64 {
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.Mallocs
-}
-
-func cpuTime() time.Duration {
-	var ru unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &ru); err != nil {
-		panic(err)
-	}
-	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
-}
-
-func heap() int64 {
-	debug.FreeOSMemory()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
-}
+var contenders = []string{"victoriametrics", "atoll"}
 
 // runAggregate prints what a sample costs lib/streamaggr and Atoll.
 func runAggregate(ctx context.Context, o options) error {
@@ -198,25 +16,98 @@ func runAggregate(ctx context.Context, o options) error {
 	fmt.Println()
 	fmt.Println("| rule, series to groups, cores | VictoriaMetrics, ns CPU/sample (rounds) | Atoll (rounds) | ratio of medians (worst to best) | heap B/series | ratio | allocations/sample |")
 	fmt.Println("|---|---|---|---|---|---|---|")
-	for _, c := range aggregateCases(o) {
-		got := map[string][]result{}
-		for range o.rounds {
-			for _, who := range []string{"victoriametrics", "atoll"} {
-				c.Who = who
-				r, err := spawn(ctx, c)
-				if err != nil {
-					return fmt.Errorf("%s %s: %w", who, c.Output, err)
-				}
-				got[who] = append(got[who], r)
-			}
+	rates := map[string]map[int]float64{"victoriametrics": {}, "atoll": {}} // of a million series, by cores
+	for _, c := range aggregateCases() {
+		got, err := c.all(ctx, o.rounds, contenders...)
+		if err != nil {
+			return err
 		}
 		printAggregate(c, got["victoriametrics"], got["atoll"])
+		for _, who := range contenders {
+			if c.scales() {
+				rates[who][c.Cores] = rate(got[who])
+			}
+		}
+	}
+	fmt.Println()
+	fmt.Println("| throughput, M samples a second, the fastest rounds | one core | two cores | times |")
+	fmt.Println("|---|---|---|---|")
+	for _, who := range contenders {
+		one, two := rates[who][1]/1e6, rates[who][2]/1e6
+		fmt.Printf("| %s | %.2f | %.2f | **%.2f** |\n", who, one, two, two/one)
 	}
 	fmt.Println()
 	return nil
 }
 
-func aggregateCases(o options) []job {
+// all runs a job as often as said for each contender.
+func (c job) all(ctx context.Context, rounds int, who ...string) (map[string][]result, error) {
+	got := map[string][]result{}
+	for range rounds {
+		for _, w := range who {
+			c.Who = w
+			r, err := spawn(ctx, c)
+			if err != nil {
+				return nil, fmt.Errorf("%s %s %s: %w", w, c.Kind, c.Output, err)
+			}
+			got[w] = append(got[w], r)
+		}
+	}
+	return got, nil
+}
+
+func (c job) scales() bool {
+	return c.Output == "total" && c.Fleet.Series == 1_000_000 && !c.Fleet.UniquePods
+}
+
+// runRoom prints what cannot be seen in CPU time: pauses, lag, what churn leaves.
+func runRoom(ctx context.Context, o options) error {
+	million := job{Output: "total", Cores: 2, Rounds: 3, Fleet: fleet{Series: 1_000_000, Groups: 1000}}
+	fmt.Println("## Stream aggregation of 1M series: pauses, lag, churn")
+	fmt.Println()
+	fmt.Println("| | | median | longest | of |")
+	fmt.Println("|---|---|---|---|---|")
+	for _, output := range []string{"total", "rate_sum"} {
+		c := million
+		c.Kind, c.Output, c.Interval, c.Duration = "pause", output, 5*time.Second, time.Minute
+		got, err := c.all(ctx, o.rounds, contenders...)
+		if err != nil {
+			return err
+		}
+		for _, who := range contenders {
+			printTimes("longest time of a small request while a window of 5 s is sealed, "+output, who, got[who])
+		}
+	}
+	c := million
+	c.Kind, c.Interval, c.Duration = "lag", 10*time.Second, 30*time.Second
+	got, err := c.all(ctx, o.rounds, "atoll")
+	if err != nil {
+		return err
+	}
+	printTimes("rule lag, scrapes and windows of 10 s", "atoll", got["atoll"])
+	fmt.Println()
+	c = million
+	c.Kind = "churn"
+	if got, err = c.all(ctx, 1, "atoll"); err != nil {
+		return err
+	}
+	r := got["atoll"][0]
+	fmt.Printf("Churn: heap with 1M series %.1f MB, after 10M more came and went %.1f MB: %+.1f %%.\n\n",
+		float64(r.Heap)/1e6, float64(r.Left)/1e6, 100*(float64(r.Left)/float64(r.Heap)-1))
+	return nil
+}
+
+func printTimes(what, who string, rs []result) {
+	var ms []float64
+	for _, r := range rs {
+		for _, t := range r.Times {
+			ms = append(ms, t.Seconds()*1e3)
+		}
+	}
+	fmt.Printf("| %s | %s | %.1f ms | %.1f ms | %d windows |\n", what, who, median(ms), slices.Max(ms), len(ms))
+}
+
+func aggregateCases() []job {
 	base := job{Output: "total", Cores: 1, Rounds: 3, Duration: 6 * time.Second, Fleet: fleet{Series: 100_000, Groups: 1000}}
 	with := func(change func(*job)) job {
 		j := base
@@ -236,49 +127,42 @@ func aggregateCases(o options) []job {
 }
 
 func printAggregate(c job, theirs, ours []result) {
-	nanos := func(rs []result) (out []float64) {
-		for _, r := range rs {
-			out = append(out, math.Round(r.nanos()))
-		}
-		return out
-	}
-	perSeries := func(rs []result) float64 {
-		var out []float64
-		for _, r := range rs {
-			out = append(out, float64(r.Heap)/float64(c.Fleet.Series))
-		}
-		return median(out)
-	}
 	a, b := nanos(theirs), nanos(ours)
+	fmt.Printf("| %s | %.0f (%s) | %.0f (%s) | **%.1f** (%.1f to %.1f) | %.0f → %.0f | %.2f | %.3f → %.3f |\n",
+		c.name(), median(a), list(a), median(b), list(b),
+		median(a)/median(b), slices.Min(a)/slices.Max(b), slices.Max(a)/slices.Min(b),
+		c.perSeries(theirs), c.perSeries(ours), c.perSeries(ours)/c.perSeries(theirs), theirs[0].Allocs, ours[0].Allocs)
+}
+
+func (c job) name() string {
 	pods := "20 series a pod"
 	if c.Fleet.UniquePods {
 		pods = "a pod each"
 	}
-	fmt.Printf("| %s, %dk to %d, %s, %d | %.0f (%s) | %.0f (%s) | **%.1f** (%.1f to %.1f) | %.0f → %.0f | %.2f | %.3f → %.3f |\n",
-		c.Output, c.Fleet.Series/1000, c.Fleet.Groups, pods, c.Cores, median(a), list(a), median(b), list(b),
-		median(a)/median(b), slices.Min(a)/slices.Max(b), slices.Max(a)/slices.Min(b),
-		perSeries(theirs), perSeries(ours), perSeries(ours)/perSeries(theirs), theirs[0].Allocs, ours[0].Allocs)
+	return fmt.Sprintf("%s, %dk to %d, %s, %d", c.Output, c.Fleet.Series/1000, c.Fleet.Groups, pods, c.Cores)
 }
 
-func spawn(ctx context.Context, j job) (r result, err error) {
-	self, err := os.Executable()
-	if err != nil {
-		return r, err
+func (c job) perSeries(rs []result) float64 {
+	var out []float64
+	for _, r := range rs {
+		out = append(out, float64(r.Heap)/float64(c.Fleet.Series))
 	}
-	text, err := json.Marshal(j)
-	if err != nil {
-		return r, err
+	return median(out)
+}
+
+// nanos is what a sample took of CPU time, the median round of each process.
+func nanos(rs []result) (out []float64) {
+	for _, r := range rs {
+		out = append(out, math.Round(median(r.PerCPU)))
 	}
-	cmd := exec.CommandContext(ctx, self)
-	cmd.Env = append(os.Environ(), jobVariable+"="+string(text))
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return r, err
+	return out
+}
+
+// rate is how many samples a second there were in the fastest round of all.
+func rate(rs []result) float64 {
+	least := math.Inf(1)
+	for _, r := range rs {
+		least = min(least, slices.Min(r.PerWall))
 	}
-	line, err := bufio.NewReader(strings.NewReader(string(out))).ReadString('\n')
-	if err != nil {
-		return r, fmt.Errorf("its answer: %w", err)
-	}
-	return r, json.Unmarshal([]byte(line), &r)
+	return 1e9 / least
 }

@@ -20,23 +20,39 @@ import (
 // atollFolder is the receiver of an island before its aggregation, whole but for
 // the socket. Nothing is stored, as with streamaggr by default.
 type atollFolder struct {
-	a       *aggregate.Aggregator
 	handler http.Handler
+	stop    func()
 }
 
-func newAtoll(j job) (folder, error) {
+func newAtoll(j job) (folder, error) { return newAtollOver(j, nowhere{}) }
+
+// newAtollOver runs the aggregation too, if windows of the rule end.
+func newAtollOver(j job, store storage.AppendableV2) (folder, error) {
 	text := append(ruleFile(j), "  keep_input: false\n"...)
 	rules, err := rule.Load("bench", text)
 	if err != nil {
 		return nil, err
 	}
-	a, err := aggregate.New(aggregate.Options{Config: aggregate.Default(), Rules: rules, Store: nowhere{}, Logger: quiet(), Registerer: prometheus.NewRegistry()})
+	a, err := aggregate.New(aggregate.Options{Config: aggregate.Default(), Rules: rules, Store: store, Logger: quiet(), Registerer: prometheus.NewRegistry()})
 	if err != nil {
 		return nil, err
 	}
 	c := receive.Default()
 	c.RemoteWrite.Enabled = true
-	return &atollFolder{a, receive.NewRemoteWrite(receive.Options{Config: c, Appendable: a.Appendable(nowhere{}), Logger: quiet(), Registerer: prometheus.NewRegistry()})}, nil
+	f := &atollFolder{
+		handler: receive.NewRemoteWrite(receive.Options{Config: c, Appendable: a.Appendable(store), Logger: quiet(), Registerer: prometheus.NewRegistry()}),
+		stop:    func() {},
+	}
+	if j.Interval != 0 {
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_ = a.Run(ctx) // nothing that it could say at the end matters here
+		}()
+		f.stop = func() { cancel(); <-done }
+	}
+	return f, nil
 }
 
 func (f *atollFolder) push(body []byte) error {
@@ -64,7 +80,7 @@ func (a *answer) Header() http.Header         { return a.header }
 func (a *answer) WriteHeader(status int)      { a.status = status }
 func (a *answer) Write(p []byte) (int, error) { return a.text.Write(p) }
 
-func (f *atollFolder) close() {}
+func (f *atollFolder) close() { f.stop() }
 
 // nowhere takes samples and keeps none.
 type nowhere struct{}

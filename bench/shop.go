@@ -2,8 +2,8 @@ package main
 
 import (
 	"encoding/binary"
-	"fmt"
 	"math"
+	"strconv"
 
 	"github.com/klauspost/compress/snappy"
 )
@@ -21,50 +21,99 @@ type fleet struct {
 
 const fleetRequest = 1000 // series per request
 
-// encode returns one request with a sample of the series from to to. It writes
-// the protobuf by itself: a million labels.Labels would stand in the heap that is
-// being measured.
-func (f fleet) encode(plain []byte, from, to int, t int64, v float64) (body, scratch []byte) {
-	plain = plain[:0]
-	var one, label []byte
-	for i := from; i < to; i++ {
-		one = one[:0]
-		f.labels(i+f.From, func(name, value string) {
-			label = label[:0]
-			label = field(label, 1, name)
-			label = field(label, 2, value)
-			one = field(one, 1, string(label))
-		})
-		label = append(label[:0], 1<<3|1)
-		label = binary.LittleEndian.AppendUint64(label, math.Float64bits(v+float64(i%97)))
-		label = binary.AppendUvarint(append(label, 2<<3), uint64(t))
-		one = field(one, 2, string(label))
-		plain = field(plain, 1, string(one))
-	}
-	return snappy.Encode(nil, plain), plain
+// shop makes requests, over and over in the same memory: what it left behind
+// would be collected at the expense of those who are measured.
+type shop struct {
+	fleet                              fleet
+	bodies                             [][]byte
+	plain, packed, series, label, text []byte
 }
 
-func field(b []byte, number byte, s string) []byte {
+// requests returns up to most bodies with a sample at t of each series from from
+// on, and the first series that is not among them. They hold until the next call.
+func (s *shop) requests(from, most int, t int64, v float64) (bodies [][]byte, next int) {
+	n := 0
+	for ; n < most && from < s.fleet.Series; n++ {
+		if n == len(s.bodies) {
+			s.bodies = append(s.bodies, nil)
+		}
+		to := min(from+fleetRequest, s.fleet.Series)
+		s.bodies[n] = s.encode(s.bodies[n], from, to, t, v)
+		from = to
+	}
+	return s.bodies[:n], from
+}
+
+// encode writes the protobuf by itself: a million labels.Labels would stand in the
+// heap that is being measured.
+func (s *shop) encode(body []byte, from, to int, t int64, v float64) []byte {
+	s.plain = s.plain[:0]
+	for i := from; i < to; i++ {
+		s.encodeLabels(i)
+		s.label = append(s.label[:0], 1<<3|1)
+		s.label = binary.LittleEndian.AppendUint64(s.label, math.Float64bits(v+float64(i%97)))
+		s.label = binary.AppendUvarint(append(s.label, 2<<3), uint64(t))
+		s.series = field(s.series, 2, s.label)
+		s.plain = field(s.plain, 1, s.series)
+	}
+	if n := snappy.MaxEncodedLen(len(s.plain)); cap(s.packed) < n {
+		s.packed = make([]byte, n)
+	}
+	return append(body[:0], snappy.Encode(s.packed[:cap(s.packed)], s.plain)...)
+}
+
+// encodeLabels returns the label fields of a series, until the next call.
+func (s *shop) encodeLabels(i int) []byte {
+	s.series = s.series[:0]
+	s.labels(i + s.fleet.From)
+	return s.series
+}
+
+func field[T ~string | ~[]byte](b []byte, number byte, s T) []byte {
 	b = append(b, number<<3|2)
 	b = binary.AppendUvarint(b, uint64(len(s)))
 	return append(b, s...)
 }
 
-// labels yields the labels of series i, sorted by name. What is left without
+// put appends a label of the series.
+func (s *shop) put(name, value string) {
+	s.label = field(s.label[:0], 1, name)
+	s.label = field(s.label, 2, value)
+	s.series = field(s.series, 1, s.label)
+}
+
+// labels appends the labels of series i, sorted by name. What is left without
 // instance and pod depends on i%Groups only.
-func (f fleet) labels(i int, yield func(name, value string)) {
-	group, pod := i%f.Groups, i/20
-	if f.UniquePods {
+func (s *shop) labels(i int) {
+	group, pod := i%s.fleet.Groups, i/20
+	if s.fleet.UniquePods {
 		pod = i
 	}
-	yield("__name__", "istio_requests_duration_seconds_count")
-	yield("cluster", "prod-eu-central-1-a")
-	yield("env", "production")
-	yield("instance", fmt.Sprintf("10.%d.%d.%d:15090", pod>>16&255, pod>>8&255, pod&255))
-	yield("job", "kubernetes-pods")
-	yield("method", []string{"GET", "POST"}[group%2])
-	yield("namespace", "payments")
-	yield("path", fmt.Sprintf("/api/v1/resource/%d", group/10))
-	yield("pod", fmt.Sprintf("payments-api-6b9f7c5d8f-%08d", pod))
-	yield("status", []string{"200", "201", "404", "429", "500"}[group/2%5])
+	s.put("__name__", "istio_requests_duration_seconds_count")
+	s.put("cluster", "prod-eu-central-1-a")
+	s.put("env", "production")
+	s.value("instance", "10.").number(pod>>16&255, ".").number(pod>>8&255, ".").number(pod&255, ":15090").end()
+	s.put("job", "kubernetes-pods")
+	s.put("method", []string{"GET", "POST"}[group%2])
+	s.put("namespace", "payments")
+	s.value("path", "/api/v1/resource/").number(group/10, "").end()
+	s.value("pod", "payments-api-6b9f7c5d8f-").number(100_000_000+pod, "").end()
+	s.put("status", []string{"200", "201", "404", "429", "500"}[group/2%5])
+}
+
+// value begins a label whose value is put together.
+func (s *shop) value(name, text string) *shop {
+	s.label = field(s.label[:0], 1, name)
+	s.text = append(s.text[:0], text...)
+	return s
+}
+
+func (s *shop) number(n int, text string) *shop {
+	s.text = append(strconv.AppendInt(s.text, int64(n), 10), text...)
+	return s
+}
+
+func (s *shop) end() {
+	s.label = field(s.label, 2, s.text)
+	s.series = field(s.series, 1, s.label)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/VictoriaMetrics/VictoriaMetrics/lib/prompb"
 	"github.com/VictoriaMetrics/VictoriaMetrics/lib/streamaggr"
@@ -15,7 +16,11 @@ var folders = map[string]func(job) (folder, error){
 }
 
 func ruleFile(j job) []byte {
-	return fmt.Appendf(nil, "- interval: 1h\n  without: [instance, pod]\n  outputs: [%q]\n", j.Output)
+	interval := j.Interval
+	if interval == 0 {
+		interval = time.Hour
+	}
+	return fmt.Appendf(nil, "- interval: %s\n  without: [instance, pod]\n  outputs: [%q]\n", interval, j.Output)
 }
 
 // streamaggrFolder is lib/streamaggr as vmagent drives it, without HTTP.

@@ -2,6 +2,8 @@ package island
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
@@ -38,6 +40,13 @@ const membersAge = time.Second
 // changes, and is another one when the island leaves and joins again.
 func accountName(member *trust.Member) string {
 	return member.GivenName + "@" + strconv.FormatInt(member.Joined.UnixMilli(), 36)
+}
+
+// seriesKey keys the hashes of series among the islands of a network. What a
+// network is called outside does not tell it.
+func seriesKey(network trust.NetworkID) uint64 {
+	sum := sha256.Sum256(append([]byte("atoll series\n"), network[:]...))
+	return binary.LittleEndian.Uint64(sum[:]) | 1 // 0 is none
 }
 
 // aggregates reports whether islands of a role take part: the others hold no samples.
@@ -108,7 +117,7 @@ func (m *membership) enterAggregation(health *health.List) (run func(context.Con
 	}
 	a := &aggregators{m: m}
 	return room.Enter(aggregate.Network{
-		Self: accountName(self), Members: a.list, Transport: a, Registerer: m.registry, Health: health,
+		Self: accountName(self), Members: a.list, Transport: a, Key: seriesKey(m.home.Network()), Registerer: m.registry, Health: health,
 	})
 }
 

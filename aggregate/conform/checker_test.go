@@ -2,13 +2,10 @@ package conform
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/atoll-mesh/atoll/aggregate/partial"
 )
 
 // script is a schedule made into requests in the order in which they happen.
@@ -85,15 +82,28 @@ func insertAt(q []scripted, r scripted) []scripted {
 	return slices.Insert(q, i, r)
 }
 
+// subject is a target that knows more kinds of trouble.
+type subject interface {
+	Target
+	jump(by int64)                // of the arrival clock, for ever
+	pause(by int64)               // nothing is published
+	Checkpoint(overlap int) error // of the last frames of the journal before it
+	reload() error
+	// killedTick kills the node when it hands out the first window that is due, and
+	// reports whether any was; by tells variants of it apart.
+	killedTick(now, by int64) (out []Point, handed bool, err error)
+	// restarted: no tick since the last restart.
+	restarted() bool
+}
+
 // run plays a schedule. settle is how long ticks go on after the last scrape.
-func run(t testing.TB, s Schedule, text string, settle int64) (*Ledger, error) {
-	t.Helper()
-	w, l, script := newWorld(t, 1, text), NewLedger(), newScript(s)
+func run(s Schedule, w subject, settle int64) (*Ledger, error) {
+	l, script := NewLedger(), newScript(s)
 	requests, ops := script.requests, script.ops
 	var pausedUntil, killed int64 // killed: what the op to come says, 0 for none
 	for now := int64(0); now <= scheduleEnd+settle; now += Second {
 		for ; len(requests) > 0 && requests[0].At <= now; requests = requests[1:] {
-			points, err := w.scripted(requests[0])
+			points, err := deliver(w, requests[0])
 			if err != nil {
 				return nil, err
 			}
@@ -105,8 +115,9 @@ func run(t testing.TB, s Schedule, text string, settle int64) (*Ledger, error) {
 				killed = op.By
 			case Pause:
 				pausedUntil = now + op.By
+				w.pause(op.By)
 			case ClockJump:
-				w.jump += op.By
+				w.jump(op.By)
 			case Checkpoint:
 				if err := w.Checkpoint(int(op.By % 4)); err != nil {
 					return nil, err
@@ -121,7 +132,7 @@ func run(t testing.TB, s Schedule, text string, settle int64) (*Ledger, error) {
 			continue
 		}
 		if killed > 0 {
-			points, handed, err := w.killedTick(now, killed%2 == 0)
+			points, handed, err := w.killedTick(now, killed)
 			if err != nil {
 				return nil, err
 			}
@@ -133,7 +144,7 @@ func run(t testing.TB, s Schedule, text string, settle int64) (*Ledger, error) {
 		}
 		// The first tick after a restart may repeat what the checkpoint had still to hand out.
 		note := l.Add
-		if w.fresh {
+		if w.restarted() {
 			note = l.Again
 		}
 		points, err := w.Tick(now)
@@ -145,8 +156,8 @@ func run(t testing.TB, s Schedule, text string, settle int64) (*Ledger, error) {
 	return l, nil
 }
 
-// scripted delivers one request, with a kill around it where it says so.
-func (w *world) scripted(r scripted) ([]Point, error) {
+// deliver hands over one request, with a kill around it where it says so.
+func deliver(w subject, r scripted) ([]Point, error) {
 	if !r.lost {
 		if err := w.Deliver(r.At, r.Request); err != nil {
 			return nil, err
@@ -198,13 +209,20 @@ func verdict(l *Ledger, truth Truth, once bool) string {
 	return out.String()
 }
 
-// judge runs a schedule and says what is wrong with it.
-func judge(t testing.TB, s Schedule) string {
+// rules are those under which a schedule has to come out exact, settle how long
+// they may take after the last scrape.
+func (s Schedule) rules() (text string, settle int64) {
 	late := "late: correct"
 	if s.Ordered {
 		late = "late: carry"
 	}
-	l, err := run(t, s, config(counters, late, "max_lag: 15m", "max_age: 2h"), 22*Minute)
+	return config(counters, late, "max_lag: 15m", "max_age: 2h"), 22 * Minute
+}
+
+// judge runs a schedule and says what is wrong with it.
+func judge(t testing.TB, s Schedule) string {
+	text, settle := s.rules()
+	l, err := run(s, newWorld(t, 1, text), settle)
 	if err != nil {
 		return err.Error()
 	}
@@ -227,25 +245,4 @@ func TestChecker(t *testing.T) {
 			break
 		}
 	}
-}
-
-// killedTick kills the node when it hands out the first window that is due: what
-// was not handed out has to come after the restart, also where a checkpoint was
-// written in between. It reports whether any was due.
-func (w *world) killedTick(now int64, checkpoint bool) (out []Point, handed bool, err error) {
-	killed := errors.New("killed")
-	err = w.nodes[0].engine.Advance(now+Origin+w.jump, func(*partial.Window) error { return killed })
-	if err == nil {
-		return nil, false, nil
-	}
-	if !errors.Is(err, killed) {
-		return nil, false, err
-	}
-	if checkpoint {
-		if err := w.Checkpoint(0); err != nil {
-			return nil, false, err
-		}
-	}
-	out, err = w.Restart(now)
-	return out, true, err
 }

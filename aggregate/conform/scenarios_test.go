@@ -117,18 +117,23 @@ func TestFactsCorrect(t *testing.T) {
 func TestFactsCarry(t *testing.T) {
 	for _, s := range Scenarios() {
 		t.Run(s.Name, func(t *testing.T) {
-			l := play(t, s, config(counters))
-			if twice := l.Twice(); twice != "" {
-				t.Errorf("published more than once:\n%s", twice)
-			}
-			for end, v := range l.Final(find(t, l, "increase", s.Group)) {
-				if v > s.Increase[end] && !Near(v, s.Increase[end], 1e-9) {
-					t.Errorf("a spike: window %d is %v, the truth %v", end/Second, v, s.Increase[end])
-				}
-			}
-			totals(t, s, l)
+			once(t, s, play(t, s, config(counters)))
 		})
 	}
+}
+
+// once holds what late: carry gives to the scenario.
+func once(t *testing.T, s Scenario, l *Ledger) {
+	t.Helper()
+	if twice := l.Twice(); twice != "" {
+		t.Errorf("published more than once:\n%s", twice)
+	}
+	for end, v := range l.Final(find(t, l, "increase", s.Group)) {
+		if v > s.Increase[end] && !Near(v, s.Increase[end], 1e-9) {
+			t.Errorf("a spike: window %d is %v, the truth %v", end/Second, v, s.Increase[end])
+		}
+	}
+	totals(t, s, l)
 }
 
 // modelled fills in a variant's truth from the reference model.

@@ -2,6 +2,7 @@ package conform
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -44,8 +45,8 @@ type world struct {
 	owner *owner.Owner
 	// epoch of the merges of each node.
 	epoch uint64
-	// jump is how far the arrival clock is off.
-	jump int64
+	// skew is how far the arrival clock is off.
+	skew int64
 	// fresh: no tick since the last restart.
 	fresh bool
 	// rough sends partials of nodes in pieces, twice, in any order, as bytes.
@@ -68,7 +69,7 @@ type node struct {
 	totals     []byte // the owner's state, where there is one node
 }
 
-var _ Target = (*world)(nil)
+var _ subject = (*world)(nil)
 
 func newWorld(t testing.TB, nodes int, text string) *world {
 	t.Helper()
@@ -121,14 +122,14 @@ func (w *world) Deliver(now int64, r Request) error {
 		}
 		n.refs[key] = ref
 	}
-	return b.Commit(now + Origin + w.jump)
+	return b.Commit(now + Origin + w.skew)
 }
 
 // Tick seals what is due.
 func (w *world) Tick(now int64) ([]Point, error) {
 	var out []Point
 	w.fresh = false
-	now += Origin + w.jump
+	now += Origin + w.skew
 	for _, n := range w.nodes {
 		err := n.engine.Advance(now, func(window *partial.Window) error {
 			if len(w.nodes) == 1 {
@@ -308,3 +309,31 @@ func monotone(row Row) string {
 }
 
 func (w *world) reload() error { return w.nodes[0].engine.Reload(w.set) }
+
+func (w *world) jump(by int64) { w.skew += by }
+
+// pause needs nothing: who plays leaves out the ticks.
+func (w *world) pause(int64) {}
+
+func (w *world) restarted() bool { return w.fresh }
+
+// killedTick kills the node when it hands out the first window that is due: what
+// was not handed out has to come after the restart, also where a checkpoint was
+// written in between. It reports whether any was due.
+func (w *world) killedTick(now, by int64) (out []Point, handed bool, err error) {
+	killed := errors.New("killed")
+	err = w.nodes[0].engine.Advance(now+Origin+w.skew, func(*partial.Window) error { return killed })
+	if err == nil {
+		return nil, false, nil
+	}
+	if !errors.Is(err, killed) {
+		return nil, false, err
+	}
+	if by%2 == 0 {
+		if err := w.Checkpoint(0); err != nil {
+			return nil, false, err
+		}
+	}
+	out, err = w.Restart(now)
+	return out, true, err
+}

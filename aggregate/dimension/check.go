@@ -81,7 +81,8 @@ func (g *Generator) explain(ctx context.Context, p *plan) (Explanation, error) {
 		}
 		r := ExplainedRule{Value: k, Expr: expr.String(), Series: n[0]}
 		if p.all {
-			r.Owner = owner(p.name, k, g.members())
+			_, members := g.members()
+			r.Owner = owner(p.name, k, members)
 		}
 		e.Rules = append(e.Rules, r)
 	}

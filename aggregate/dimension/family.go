@@ -43,6 +43,9 @@ func (g *Generator) newFamily(p *plan, before *family) *family {
 		from = *g.opts.Global
 	}
 	s := source{queryable: from.Queryable, plan: p}
+	if from.Queryable == nil {
+		s.asked = &asked{query: from.Query, plan: p}
+	}
 	return &family{
 		gen: g, plan: p, before: before, query: from.Query, source: s, ranking: ranking{source: s},
 		done: make(chan struct{}), running: map[string]*narrow{}, status: p.status(),

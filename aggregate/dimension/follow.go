@@ -70,7 +70,7 @@ func (f *family) want(ctx context.Context, now time.Time) (wanted, error) {
 
 // share divides values among the members.
 func (f *family) share(values map[string]value) (here map[string]value, elsewhere map[string]struct{}) {
-	self, members := f.gen.opts.Self, f.gen.members()
+	self, members := f.gen.members()
 	here, elsewhere = map[string]value{}, map[string]struct{}{}
 	for k, v := range values {
 		if owner(f.plan.name, k, members) == self {
@@ -83,14 +83,15 @@ func (f *family) share(values map[string]value) (here map[string]value, elsewher
 }
 
 // members are all among whom values are shared, this island included.
-func (g *Generator) members() []string {
-	out := []string{g.opts.Self}
-	for _, m := range g.opts.Members.Members() {
-		if m != g.opts.Self {
-			out = append(out, m)
+func (g *Generator) members() (self string, all []string) {
+	self, others := g.opts.Members()
+	all = []string{self}
+	for _, m := range others {
+		if m != self {
+			all = append(all, m)
 		}
 	}
-	return out
+	return self, all
 }
 
 // living leaves out values that are only in the index: the store forgets a

@@ -23,11 +23,12 @@ import (
 )
 
 // Members are the islands among which rules with scope all are shared: those
-// alive that can answer queries over all data. Self need not be among them.
-type Members interface{ Members() []string }
+// alive that can answer queries over all data, and what this one goes by, which
+// need not be among them. Outside of a network there are none.
+type Members func() (self string, all []string)
 
 // Source is where rules read: Query evaluates PromQL, Queryable lists label
-// values and finds samples.
+// values and finds samples; where it is nil, Query is asked for them.
 type Source struct {
 	Query     rules.QueryFunc
 	Queryable storage.Queryable
@@ -45,9 +46,8 @@ type Options struct {
 	// Appendable takes what rules record.
 	Appendable storage.AppendableV2
 
-	// Members and Self are required where Global is set.
+	// Members is required where Global is set.
 	Members Members
-	Self    string
 
 	Parser parser.Parser // nil for the upstream default
 	// Interval is that of rules that name none; 0 is a minute.
@@ -75,9 +75,7 @@ func (o *Options) complete() error {
 	require("Appendable", o.Appendable != nil)
 	if o.Global != nil {
 		require("Global.Query", o.Global.Query != nil)
-		require("Global.Queryable", o.Global.Queryable != nil)
 		require("Members", o.Members != nil)
-		require("Self", o.Self != "")
 	}
 	if o.Parser == nil {
 		o.Parser = parser.NewParser(parser.Options{})

@@ -38,13 +38,18 @@ func (r *roster) set(names ...string) {
 // islands starts one generator a name. All read the rig's store, as if each
 // could query the samples of all, and each records into a store of its own,
 // which own keeps by name.
-func (r *rig) islands(members *roster, own map[string]*rig, names []string, rule Rule) map[string]*Generator {
+//
+// Without listed they find the values by questions, too.
+func (r *rig) islands(members *roster, own map[string]*rig, names []string, rule Rule, listed bool) map[string]*Generator {
 	out := map[string]*Generator{}
 	rule.Scope = ScopeAll
 	for _, name := range names {
 		o := r.options(Config{Rules: []Rule{rule}})
-		o.Members, o.Self = members, name
+		o.Members = func() (string, []string) { return name, members.Members() }
 		o.Global = &Source{Query: rules.EngineQueryFunc(r.engine, r.db), Queryable: r.db}
+		if !listed {
+			o.Global.Queryable = nil
+		}
 		if own[name] == nil {
 			own[name] = &rig{t: r.t, db: openDB(r.t, r.t.TempDir())}
 		}
@@ -102,7 +107,7 @@ func TestSpread(t *testing.T) {
 		members.set(names...)
 		own := map[string]*rig{}
 		defer r.closeAll(own)
-		islands := r.islands(members, own, names, perService(15*time.Second))
+		islands := r.islands(members, own, names, perService(15*time.Second), true)
 		scrape := func(d time.Duration) {
 			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(5 * time.Second) {
 				for i := range 60 {
@@ -147,7 +152,7 @@ func TestSpread(t *testing.T) {
 			t.Errorf("%d values have an owner after one left, want 60", len(after))
 		}
 
-		back := r.islands(members, own, []string{"bikini"}, perService(15*time.Second))
+		back := r.islands(members, own, []string{"bikini"}, perService(15*time.Second), true)
 		members.set(names...)
 		maps.Copy(left, back)
 		scrape(time.Minute)
@@ -177,8 +182,8 @@ func TestPartition(t *testing.T) {
 		one, other := &roster{}, &roster{}
 		own := map[string]*rig{}
 		defer r.closeAll(own)
-		islands := r.islands(one, own, []string{"atoll"}, perService(15*time.Second))
-		maps.Copy(islands, r.islands(other, own, []string{"bikini"}, perService(15*time.Second)))
+		islands := r.islands(one, own, []string{"atoll"}, perService(15*time.Second), true)
+		maps.Copy(islands, r.islands(other, own, []string{"bikini"}, perService(15*time.Second), true))
 		time.Sleep(time.Second)
 		for i := range 12 {
 			r.append(requests("cart", "p", float64(i)), requests("pay", "p", float64(2*i)))

@@ -20,6 +20,7 @@ const listAtMost = 200_000
 type source struct {
 	queryable storage.Queryable
 	plan      *plan
+	asked     *asked // in place of queryable
 }
 
 // open returns a querier of all that an evaluation as of now may read.
@@ -35,6 +36,9 @@ func (s source) open(now time.Time) (storage.Querier, int64, error) {
 // list returns every value in the index of what an evaluation may read, by key.
 // Some may have no sample any more. more tells that there are others still.
 func (s source) list(ctx context.Context, now time.Time) (found map[string]value, more bool, err error) {
+	if s.asked != nil {
+		return s.asked.list(ctx, now)
+	}
 	q, mint, err := s.open(now)
 	if err != nil {
 		return nil, false, err
@@ -113,6 +117,12 @@ func (l *lister) lacking(name string, ms []*labels.Matcher) (bool, error) {
 // may read: an expression over the others is empty.
 func (s source) alive(ctx context.Context, now time.Time, values []value) ([]bool, error) {
 	out := make([]bool, len(values))
+	if s.asked != nil {
+		for i, v := range values {
+			out[i] = s.asked.series[v.key(s.plan.splitter.labels)] > 0
+		}
+		return out, nil
+	}
 	if len(values) == 0 {
 		return out, nil
 	}
@@ -172,6 +182,9 @@ func staleMarker(it chunkenc.Iterator, kind chunkenc.ValueType) bool {
 
 // count returns the number of series of one value.
 func (s source) count(ctx context.Context, now time.Time, values []value) ([]int, error) {
+	if s.asked != nil {
+		return s.asked.count(values), nil
+	}
 	q, mint, err := s.open(now)
 	if err != nil {
 		return nil, err

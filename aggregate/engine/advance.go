@@ -36,7 +36,8 @@ type taken struct {
 func (e *Engine) Advance(now int64, emit func(*partial.Window) error) error {
 	e.turn.Lock()
 	defer e.turn.Unlock()
-	e.see(now)
+	e.wake(now)
+	e.overdue(now)
 	set := e.rules.Load()
 	decisions := e.decide(set, now)
 	e.letGo(decisions, now)

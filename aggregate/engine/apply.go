@@ -95,7 +95,7 @@ func (s *shard) special(r *record, it *item, hist *histogram.FloatHistogram) boo
 		s.count.dropped[dropNaN]++
 		return true
 	}
-	if r.is(flagStale) || it.t <= r.t || r.t == never || r.leader() != it.rep {
+	if s.endAway(r, it) || r.is(flagStale) || it.t <= r.t || r.t == never || r.leader() != it.rep {
 		return true
 	}
 	r.set(flagStale)
@@ -103,12 +103,37 @@ func (s *shard) special(r *record, it *item, hist *histogram.FloatHistogram) boo
 	return true
 }
 
-// series shows a sample to all records of its series.
+// series shows a sample to all records of its series, but for those that another
+// island has.
 func (s *shard) series(head *record, it *item, st int64, hist *histogram.FloatHistogram) {
+	if len(s.away.mixed) != 0 {
+		if a := s.away.mixed[it.id]; a != nil {
+			if hist == nil {
+				s.keep(it.id, a, it, st)
+			}
+			s.show(head, it, st, hist, onlyLocal)
+			return
+		}
+	}
+	s.show(head, it, st, hist, allRules)
+}
+
+// which records of a series a sample is shown to.
+type which uint8
+
+const (
+	allRules which = iota
+	onlyLocal
+	onlyDistributed
+)
+
+func (s *shard) show(head *record, it *item, st int64, hist *histogram.FloatHistogram, to which) {
 	r, id := head, it.id
 	for {
 		if slot := r.slot(); slot != 0 && s.rules[slot] != nil {
-			if rw := s.rules[slot]; hist != nil {
+			if rw := s.rules[slot]; to != allRules && rw.rs.distribute != (to == onlyDistributed) {
+				// the others
+			} else if hist != nil {
 				s.histogram(rw, r, id, it, st, hist)
 			} else if rw.rs.dedup != 0 {
 				s.dedup(rw, r, id, it, st)
@@ -195,7 +220,7 @@ func (s *shard) begin(rw *ruleWindows, r *record, id uint32, t int64, v float64,
 	r.clear(flagBorn) // it may have stood for "idle"
 	switch {
 	case !rs.needs.Counters():
-	case st > 0 && st <= t && s.witnessed(rs, t, st):
+	case st > 0 && st <= t && !s.blind && s.witnessed(rs, t, st):
 		s.bridge(rw, id, r.ordinal(), st, 0, t, v, 1, true)
 		s.remember(r, gapSegment{id: id, from: st, to: t, toV: v, kind: gapCreated})
 	case st <= 0 && s.isBirth(rs, r, t):
@@ -216,7 +241,7 @@ func (s *shard) witnessed(rs *ruleState, t, st int64) bool {
 // isBirth: the source is known for longer than staleness, so it would have shown
 // the series before, had it been there.
 func (s *shard) isBirth(rs *ruleState, r *record, t int64) bool {
-	if !rs.rule.Load().Births || rs.since > t-rs.staleness {
+	if s.blind || !rs.rule.Load().Births || rs.since > t-rs.staleness {
 		return false
 	}
 	return s.e.src.since(r.source()) <= t-rs.staleness

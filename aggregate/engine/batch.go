@@ -144,7 +144,7 @@ func (b *Batch) add(ref Ref, meta uint64, ls labels.Labels, raw []byte, st, t in
 // refuses goes to Options.Failed, as aggregation goes on without.
 func (b *Batch) Commit(now int64) error {
 	e := b.e
-	e.see(now)
+	e.wake(now)
 	e.cut.RLock()
 	var failed error
 	if e.journal != nil {

@@ -42,10 +42,12 @@ func (b *Batch) appendRaws(raws []Raw) (left int) {
 			touched ^= atomic.LoadUint64(&x.bucket.keys[0])
 		}
 	}
-	b.touched = touched // or the compiler would leave the loads out
 	for i := range raws {
-		spots[i].look(e, prints[i])
+		if spots[i].look(e, prints[i]); spots[i].rec != nil {
+			touched ^= spots[i].rec.load()
+		}
 	}
+	b.touched = touched // or the compiler would leave the loads out
 	for i := range raws {
 		x, r := &spots[i], &raws[i]
 		if x.rec != nil {

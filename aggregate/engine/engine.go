@@ -48,7 +48,9 @@ type Journal interface {
 // Options of an Engine.
 type Options struct {
 	Rules *rule.Set
-	// Shards is rounded up to a power of two, at most 64. 0: four per processor, at least 16.
+	// Shards is rounded up to a power of two, at most 64. 0: four per processor, as a
+	// batch begins with those that nobody is busy with. Each has its own sums of a group,
+	// so more of them than that only spread the same over more memory.
 	Shards int
 	// Journal, if set, is given a frame before each change of state. Its errors
 	// reach Failed and stop nothing.
@@ -98,6 +100,17 @@ type Engine struct {
 	replayed map[Ref]Ref
 	sweep    sweeper
 	count    counters
+
+	// homeKey keys the IDs of distributed series; 0: they have none. Under learning.
+	// homing: new ones wait for their home.
+	homeKey    uint64
+	homeSecret secret
+	homing     atomic.Bool
+	waking     sync.Mutex
+	doubts     atomic.Uint64
+	looked     int64 // when overdue looked last; under turn
+	claimMu    sync.Mutex
+	claims     []Claim
 }
 
 // New returns an engine without state.
@@ -109,7 +122,7 @@ func New(o Options) (*Engine, error) {
 		return nil, fmt.Errorf("aggregation engine: %d shards, want 0 to %d", o.Shards, maxShards)
 	}
 	if o.Shards == 0 {
-		o.Shards = min(maxShards, max(16, 4*runtime.GOMAXPROCS(0)))
+		o.Shards = min(maxShards, 4*runtime.GOMAXPROCS(0))
 	}
 	e := &Engine{journal: o.Journal, failed: o.Failed, seed: o.Seed, shardBits: uint(bits.Len(uint(o.Shards - 1)))}
 	if e.seed == 0 {
@@ -154,6 +167,28 @@ func (e *Engine) see(now int64) {
 			return
 		}
 	}
+}
+
+// absence is how long this island must have been away until others may have taken
+// its series over, ms.
+const absence = takeOver / 2
+
+// wake is see for what comes in now: after an absence it must be found out anew who
+// counts what.
+func (e *Engine) wake(now int64) {
+	if e.absent(now) {
+		e.waking.Lock()
+		defer e.waking.Unlock()
+		if e.absent(now) {
+			e.enact(now, []Decision{{Verb: Doubt}})
+		}
+	}
+	e.see(now)
+}
+
+func (e *Engine) absent(now int64) bool {
+	old := e.newest.Load()
+	return old != never && now-old > absence && e.homing.Load()
 }
 
 func (e *Engine) fail(err error) {

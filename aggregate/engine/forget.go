@@ -57,14 +57,13 @@ func (e *Engine) sweepOne(set *ruleSet, now int64) bool {
 		}
 		return false
 	}
-	e.sweepSources()
+	if e.sweepSources(w.part); w.part+1 < len(e.src.index.parts) {
+		w.part++
+		return false
+	}
 	for _, s := range e.shards {
-		s.mu.Lock()
-		for _, id := range s.limbo {
-			s.release(id)
+		for s.releaseSome() {
 		}
-		s.limbo = nil
-		s.mu.Unlock()
 	}
 	for _, rs := range set.active {
 		for _, ord := range rs.groups.expire(now - rs.maxAge - rs.maxLag - rs.interval) {
@@ -73,6 +72,23 @@ func (e *Engine) sweepOne(set *ruleSet, now int64) bool {
 	}
 	*w = sweeper{begun: w.begun, done: now}
 	return true
+}
+
+// releaseStep is how many records are freed while batches wait.
+const releaseStep = 4096
+
+// releaseSome reports whether more wait for it.
+func (s *shard) releaseSome() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := min(len(s.limbo), releaseStep)
+	for _, id := range s.limbo[:n] {
+		s.release(id)
+	}
+	if s.limbo = s.limbo[n:]; len(s.limbo) == 0 {
+		s.limbo = nil
+	}
+	return s.limbo != nil
 }
 
 func (s *shard) sweepPart(set *ruleSet, part int, now int64) {
@@ -99,7 +115,7 @@ func (s *shard) expired(set *ruleSet, head uint32, now int64) bool {
 	newest, forget := int64(never), int64(0)
 	for id := head + 1; id != 0; {
 		r := s.at(id - 1)
-		newest = max(newest, s.newestTime(r, id-1))
+		newest = max(newest, s.newestTime(r, id-1), s.awayTime(id-1))
 		forget = max(forget, s.keepFor(set, r))
 		id = r.next
 	}
@@ -164,6 +180,11 @@ func (s *shard) sweepGaps(set *ruleSet, now int64) {
 			}
 		}
 	}
+	for id, k := range s.away.based {
+		if k.t < limit {
+			delete(s.away.based, id)
+		}
+	}
 	for id, t := range s.odd {
 		if t < limit {
 			delete(s.odd, id)
@@ -176,23 +197,21 @@ func (s *shard) sweepGaps(set *ruleSet, now int64) {
 	}
 }
 
-// sweepSources drops sources whose series are forgotten. The caller holds learning.
-func (e *Engine) sweepSources() {
+// sweepSources drops sources whose series are forgotten, of one part of their
+// index. The caller holds learning.
+func (e *Engine) sweepSources(part int) {
 	e.src.mu.Lock()
 	defer e.src.mu.Unlock()
-	for part := range e.src.index.parts {
-		e.src.index.prune(part, func(val uint32) bool {
-			if val&soloBit != 0 {
-				s, id := e.locate(val &^ soloBit)
-				r := s.at(id)
-				return r != nil && r.load()&(flagHead|0xffffffff) == flagHead|soloBit
-			}
-			if src := &e.src.all[val]; src.series <= 0 {
-				*src = source{}
-				e.src.free = append(e.src.free, val)
-				return false
-			}
+	e.src.index.prune(part, func(val uint32) bool {
+		if val&soloBit != 0 {
+			s, id := e.locate(val &^ soloBit)
+			r := s.at(id)
+			return r != nil && r.load()&(flagHead|0xffffffff) == flagHead|soloBit
+		}
+		if e.src.all.at(val).series > 0 {
 			return true
-		})
-	}
+		}
+		e.src.all.drop(val)
+		return false
+	})
 }

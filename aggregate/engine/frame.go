@@ -17,9 +17,11 @@ import (
 //	       generation, replica's place, time since the one before, value;
 //	       by flags: created, histogram, labels (of series not in an earlier frame)
 //	seal:  time; rules: hash, sealed, ends of late windows
+//	home:  time; decisions, see appendDecision
 const (
 	frameBatch = 1
 	frameSeal  = 2
+	frameHome  = 3
 
 	frameCreated   = 1
 	frameHistogram = 2
@@ -123,8 +125,10 @@ func (e *Engine) ReplayFrame(frame []byte, emit func(*partial.Window) error) err
 		if err = e.replaySeal(d); err == nil {
 			return e.flush(emit)
 		}
+	case frameHome:
+		err = e.replayHomes(d)
 	default:
-		err = fmt.Errorf("kind %d, want 1 or 2", kind)
+		err = fmt.Errorf("kind %d, want 1 to 3", kind)
 	}
 	if err != nil {
 		return fmt.Errorf("replay frame of %d bytes: %w; it is cut off, damaged, or of a newer version", len(frame), err)

@@ -34,6 +34,8 @@ func (s *shard) histogram(rw *ruleWindows, r *record, id uint32, it *item, st in
 	switch {
 	case h.CounterResetHint == histogram.GaugeType:
 		s.addHistogram(rw, r.ordinal(), t, h)
+	case last == nil && before != never:
+		// it was counted elsewhere, or was no histogram: it counts from here on
 	case last == nil:
 		if st > 0 && st <= t && s.witnessed(rs, t, st) {
 			s.bridgeHistogram(rw, r.ordinal(), st, t, h)

@@ -24,6 +24,10 @@ func (b *Batch) learn(f fingerprint, ls labels.Labels) (Ref, uint64, bool) {
 	set := e.rules.Load()
 	b.key = appendLabels(b.key[:0], ls, set.set.ReplicaLabels)
 	own := e.fingerprint(b.key)
+	id := uint64(0)
+	if e.homeKey != 0 {
+		id = e.homeID(b.key)
+	}
 	ref, meta, ok := e.find(own)
 	switch {
 	case !ok:
@@ -34,8 +38,14 @@ func (b *Batch) learn(f fingerprint, ls labels.Labels) (Ref, uint64, bool) {
 		}
 		ref = e.settle(own, got)
 		e.join(sourceKey(ls, set.set.SourceLabels, b.sender, b.key[:0]), ref.Index(), maskOf(got))
+		if e.homeKey != 0 {
+			e.enlist(ref, id, true)
+		}
 	case meta&flagRelearn != 0:
 		e.relearn(ref, set, ls, &b.builder)
+		if e.homeKey != 0 {
+			e.enlist(ref, id, false)
+		}
 	}
 	ref |= Ref(b.replicaOf(ls, set.set.ReplicaLabels)) << 40
 	if own != f {
@@ -161,7 +171,7 @@ func (e *Engine) relearn(ref Ref, set *ruleSet, ls labels.Labels, builder *label
 	s.mu.Unlock()
 	if source != 0 && source&soloBit == 0 {
 		e.src.mu.Lock()
-		e.src.all[source].rules |= mask
+		e.src.all.at(source).rules |= mask
 		e.src.mu.Unlock()
 	}
 }

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"strconv"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -70,14 +69,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	gauge(float64(bytes), "state_bytes", "Memory of the state of series.", nil)
 	gauge(float64(open), "windows_open", "Windows that are being filled, all rules and shards.", nil)
 	gauge(float64(gapCount), "gaps", "Gaps between samples that late ones may still fill.", nil)
-	seen := map[string]bool{}
 	for _, rs := range c.e.rules.Load().active {
 		name := []string{"rule"}
 		label := rs.label()
-		if seen[label] {
-			label += "#" + strconv.Itoa(int(rs.slot))
-		}
-		seen[label] = true
 		rs.groups.mu.Lock()
 		n := rs.groups.count
 		rs.groups.mu.Unlock()
@@ -112,7 +106,7 @@ func (c collector) sum() (total shardCounters, bytes, open, gapCount int) {
 		s.mu.Unlock()
 	}
 	c.e.src.mu.Lock()
-	bytes += c.e.src.index.bytes() + cap(c.e.src.all)*40
+	bytes += c.e.src.index.bytes() + c.e.src.all.bytes()
 	c.e.src.mu.Unlock()
 	return total, bytes, open, gapCount
 }
@@ -131,11 +125,5 @@ func (s *shard) bytes() int {
 	return n
 }
 
-// label is the rule's name, or its number where it has none.
-func (rs *ruleState) label() string {
-	r := rs.rule.Load()
-	if r.Name != "" {
-		return r.Name
-	}
-	return strconv.Itoa(int(r.ID))
-}
+// label tells the rule apart from the others in force.
+func (rs *ruleState) label() string { return rs.rule.Load().Label }

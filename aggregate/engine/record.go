@@ -88,6 +88,7 @@ const chunkSize = 1024
 type chunk struct {
 	recs  *[chunkSize]record
 	first *firsts
+	ids   *[chunkSize]uint64 // Series.ID of heads, 0 for none
 	live  int
 	bump  uint32 // records from here on were never used
 	free  uint32 // list of freed records through next, plus 1

@@ -8,6 +8,10 @@ const maxAside = 16
 // leader's silence is measured in event time, as replicas scrape the same target.
 // It reports whether the sample is to be taken.
 func (s *shard) lead(r *record, it *item, st int64) bool {
+	if r.leader() == elsewhere {
+		s.keepAway(r, it, st)
+		return false
+	}
 	if r.leader() == 0 {
 		r.setLeader(it.rep)
 		return true

@@ -49,6 +49,8 @@ func (e *Engine) empty(set *rule.Set) {
 	e.src.reset()
 	e.src.mu.Unlock()
 	e.outbox = nil
+	e.homeKey = 0
+	e.homing.Store(false)
 	e.started.Store(never)
 	e.newest.Store(never)
 	e.rules.Store(&ruleSet{slots: make([]*ruleState, 1)})
@@ -181,16 +183,26 @@ func sameNames(d *decoder, names []string) bool {
 func (x *restorer) sources(d *decoder) error {
 	s := &x.e.src
 	n := d.count(17)
-	s.all = make([]source, max(1, n))
 	for i := range n {
-		p := &s.all[i]
+		p := s.all.at(0)
+		if i > 0 {
+			p = s.all.at(s.all.add(source{}))
+		}
 		p.firstT, p.maxT, p.step = int64(d.u64()), int64(d.u64()), d.byte()
 		if p.maxT != never && !plausible(p.maxT) || p.firstT != math.MaxInt64 && p.firstT != never && !plausible(p.firstT) {
 			return errShort
 		}
 	}
+	named := make([]bool, n)
 	return readIndex(d, &s.index, func(v uint64) (uint32, bool) {
-		return uint32(v), v <= math.MaxUint32 && (v&soloBit != 0 || v < uint64(n))
+		if v > math.MaxUint32 || v&soloBit != 0 {
+			return uint32(v), v <= math.MaxUint32
+		}
+		if v == 0 || v >= uint64(n) || named[v] {
+			return 0, false
+		}
+		named[v] = true
+		return uint32(v), true
 	})
 }
 
@@ -249,6 +261,11 @@ func (x *restorer) rules(d *decoder) error {
 		if err == nil && len(rest) == 0 && w != nil && w.Rule != nil {
 			x.e.outbox = append(x.e.outbox, w)
 		}
+	}
+	if len(d.b) > 0 { // older versions end here
+		x.e.homeKey = d.u64()
+		x.e.homeSecret = newSecret(x.e.homeKey)
+		x.e.homing.Store(d.byte() == 1)
 	}
 	return d.err()
 }

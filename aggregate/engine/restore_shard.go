@@ -30,7 +30,10 @@ func (x *restorer) shard(s *shard, d *decoder) error {
 	if err := x.sides(s, d, total); err != nil {
 		return err
 	}
-	return x.windows(s, d)
+	if err := x.windows(s, d); err != nil {
+		return err
+	}
+	return x.homes(s, d)
 }
 
 func (x *restorer) records(d *decoder) ([]*chunk, error) {
@@ -135,10 +138,10 @@ func (x *restorer) adoptRecord(r *record) error {
 		return errShort
 	}
 	src := r.source()
-	if src&soloBit != 0 && src != soloBit || src&soloBit == 0 && int(src) >= len(x.e.src.all) {
+	if src&soloBit != 0 && src != soloBit || src&soloBit == 0 && x.e.src.all.at(src) == nil {
 		return errShort
 	}
-	meta := r.meta &^ flagRelearn
+	meta := r.meta
 	if x.added && r.is(flagHead) {
 		meta |= flagRelearn
 	}
@@ -238,7 +241,7 @@ func (x *restorer) windows(s *shard, d *decoder) error {
 // connect counts again what the series make of sources, as the shards were copied
 // one after the other.
 func (x *restorer) connect() {
-	all := x.e.src.all
+	all := &x.e.src.all
 	for _, s := range x.e.shards {
 		s.eachHead(func(id uint32) {
 			r := s.at(id)
@@ -246,13 +249,14 @@ func (x *restorer) connect() {
 			if n == 0 || n&soloBit != 0 {
 				return
 			}
-			all[n].series++
+			src := all.at(n)
+			src.series++
 			if !r.is(flagStale) {
-				all[n].live++
+				src.live++
 			}
 			for q := r; ; q = s.at(q.next - 1) {
 				if q.slot() != 0 {
-					all[n].rules |= 1 << (q.slot() % 64)
+					src.rules |= 1 << (q.slot() % 64)
 				}
 				if q.next == 0 {
 					return
@@ -270,10 +274,12 @@ func (x *restorer) connect() {
 			})
 		}
 	}
-	for n := 1; n < len(all); n++ {
-		all[n].round = all[n].live
-		if !used[uint32(n)] && all[n].series == 0 {
-			x.e.src.free = append(x.e.src.free, uint32(n))
+	end := all.end()
+	for n := uint32(1); n < end; n++ {
+		src := all.at(n)
+		src.round = src.live
+		if !used[n] && src.series == 0 {
+			all.drop(n)
 		}
 	}
 }

@@ -28,7 +28,8 @@ type ruleState struct {
 	needs rule.Needs
 	interval, staleness, maxGap,
 	maxLag, maxAge, forget, dedup int64
-	since int64 // arrival from which on births count
+	distribute bool
+	since      int64 // arrival from which on births count
 
 	// sealed is the end of the last window that was taken away.
 	sealed atomic.Int64
@@ -86,7 +87,7 @@ func newRuleState(r *rule.Rule, slot uint32, since int64) *ruleState {
 		slot: slot, needs: r.Needs(), since: since,
 		interval: r.Interval.Milliseconds(), staleness: r.Staleness.Milliseconds(),
 		maxGap: r.MaxGap.Milliseconds(), maxLag: r.MaxLag.Milliseconds(), maxAge: r.MaxAge.Milliseconds(),
-		forget: r.ForgetAfter.Milliseconds(), dedup: r.Dedup.Milliseconds(),
+		forget: r.ForgetAfter.Milliseconds(), dedup: r.Dedup.Milliseconds(), distribute: r.Distribute,
 		published: map[int64]*publication{}, carry: map[uint32]*carried{},
 	}
 	rs.maxGap += rs.maxGap / 100 // scrapes jitter

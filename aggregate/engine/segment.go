@@ -149,16 +149,22 @@ func (s *segment) each(f func(key uint64, val uint32, remove func())) {
 	}
 }
 
-// rebuilt is a copy without tombstones and with room for more.
-func (s *segment) rebuilt(more int) *segment {
-	n := newSegment(s.live + more)
+// roomy is a copy without tombstones and with room for more.
+func (s *segment) roomy() *segment { return s.copyTo(newSegment(s.live + 1)) }
+
+func (s *segment) copyTo(n *segment) *segment {
 	s.each(func(key uint64, val uint32, _ func()) { n.put(key, val) })
 	return n
 }
 
-// sparse tells that a rebuilt segment would take less than about half of the memory.
+// tight is a copy without tombstones and with next to no room: of what shrinks.
+func (s *segment) tight() *segment {
+	return s.copyTo(&segment{buckets: make([]bucket, max(minBuckets, (s.live*23/20+bucketSlots)/bucketSlots))})
+}
+
+// sparse tells that a tight copy would take a tenth less of memory.
 func (s *segment) sparse() bool {
-	return len(s.buckets) > minBuckets && s.live*5 < len(s.buckets)*bucketSlots*2
+	return len(s.buckets) > minBuckets && s.live*100 < len(s.buckets)*bucketSlots*78
 }
 
 // index is a fixed number of segments.
@@ -188,7 +194,7 @@ func (x *index) put(f fingerprint, skip uint, val uint32) {
 		p.Store(s)
 	}
 	if s.full() {
-		s = s.rebuilt(1)
+		s = s.roomy()
 		p.Store(s)
 	}
 	s.put(segmentKey(f.Lo), val)
@@ -206,7 +212,7 @@ func (x *index) prune(part int, keep func(val uint32) bool) {
 		}
 	})
 	if s.sparse() {
-		x.parts[part].Store(s.rebuilt(0))
+		x.parts[part].Store(s.tight())
 	}
 }
 

@@ -34,6 +34,8 @@ type shard struct {
 	// odd is when a counter was last said to be infinite.
 	odd   map[uint32]int64
 	usual usual
+	away  aways // series that other islands count
+	blind bool  // no first sample counts
 
 	now   int64 // arrival of the batch being applied
 	count shardCounters
@@ -51,6 +53,7 @@ func (s *shard) clearSides() {
 	s.gaps.reset()
 	s.aside, s.held, s.hists = map[uint32][]kept{}, map[uint32]kept{}, map[uint32]*histState{}
 	s.odd = map[uint32]int64{}
+	s.away.reset()
 }
 
 func (e *Engine) shardOf(f fingerprint) *shard { return e.shards[f.Hi>>(64-e.shardBits)] }
@@ -149,6 +152,11 @@ func (s *shard) kill(id uint32, r *record) {
 	delete(s.held, id)
 	delete(s.hists, id)
 	delete(s.odd, id)
+	s.forgetAway(id)
+	delete(s.away.based, id)
+	if c, i := s.chunkOf(id); c.ids != nil {
+		c.ids[i] = 0
+	}
 	r.store(uint64(max(1, gen)) << 32)
 }
 
@@ -230,7 +238,7 @@ func (e *Engine) alive(at Ref) (Ref, uint64, bool) {
 	return at | Ref(metaGen(meta))<<32, meta, true
 }
 
-// replicas gives senders and values of replica labels a number, 1 to 255.
+// replicas gives senders and values of replica labels a number, 1 to 254.
 type replicas struct {
 	mu      sync.Mutex
 	numbers map[uint64]uint8
@@ -246,7 +254,7 @@ func (r *replicas) identity(number uint8) uint64 {
 	return r.names[number-1]
 }
 
-// number: those after the 254th share the last one.
+// number: those after the 253rd share the last one.
 func (r *replicas) number(identity uint64) uint8 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -256,8 +264,8 @@ func (r *replicas) number(identity uint64) uint8 {
 	if r.numbers == nil {
 		r.numbers = map[uint64]uint8{}
 	}
-	if len(r.numbers) >= 254 {
-		return 255
+	if len(r.numbers) >= 253 {
+		return 254
 	}
 	n := uint8(len(r.numbers) + 1)
 	r.numbers[identity] = n

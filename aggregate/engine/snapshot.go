@@ -38,6 +38,7 @@ func (e *Engine) Snapshot(w io.Writer, atCut func() error) error {
 	}
 	var buf []byte
 	for _, s := range e.shards {
+		buf = roomFor(buf, s.stateSize())
 		s.mu.Lock()
 		buf = s.appendState(buf[:0])
 		s.mu.Unlock()
@@ -47,6 +48,37 @@ func (e *Engine) Snapshot(w io.Writer, atCut func() error) error {
 	}
 	// Groups and sources come last: whatever a shard refers to is in there.
 	return writeSection(w, sectionRules, e.appendRules(buf[:0]))
+}
+
+// stateSize is about what appendState will write, most of all records and index.
+func (s *shard) stateSize() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 1 << 16
+	for _, c := range *s.chunks.Load() {
+		if c != nil {
+			n += chunkSize * (32 + 12)
+		}
+	}
+	for i := range s.index.parts {
+		if p := s.index.parts[i].Load(); p != nil {
+			n += p.live * (8 + 5)
+		}
+	}
+	return n
+}
+
+// roomFor returns a buffer of at least that size, each page of which was touched:
+// who copies into it under a lock need not wait for the kernel.
+func roomFor(buf []byte, size int) []byte {
+	if cap(buf) >= size {
+		return buf
+	}
+	buf = make([]byte, size+size/8)
+	for i := 0; i < len(buf); i += 4096 {
+		buf[i] = 1
+	}
+	return buf[:0]
 }
 
 // atCut waits for the batches under way, then calls f with none under way.
@@ -78,7 +110,7 @@ func (s *shard) appendState(b []byte) []byte {
 	b = s.appendRecords(b)
 	b = s.appendIndex(b)
 	b = s.appendSides(b)
-	return s.appendWindows(b)
+	return s.appendHomes(s.appendWindows(b))
 }
 
 // appendRecords copies whole chunks: 32 bytes a record, with first samples.
@@ -280,15 +312,22 @@ func (e *Engine) appendRules(b []byte) []byte {
 	for _, w := range e.outbox {
 		b = appendBytes(b, partial.AppendWindow(nil, w))
 	}
-	return b
+	e.learning.Lock()
+	b = binary.LittleEndian.AppendUint64(b, e.homeKey)
+	e.learning.Unlock()
+	return append(b, flagByte(e.homing.Load()))
 }
 
 func (s *sources) append(b []byte) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b = binary.AppendUvarint(b, uint64(len(s.all)))
-	for i := range s.all {
-		p := &s.all[i]
+	b = binary.AppendUvarint(b, uint64(s.all.end()))
+	var none source
+	for i := range s.all.end() {
+		p := s.all.at(i)
+		if p == nil {
+			p = &none
+		}
 		b = binary.LittleEndian.AppendUint64(b, uint64(p.firstT))
 		b = binary.LittleEndian.AppendUint64(b, uint64(p.maxT))
 		b = append(b, p.step)

@@ -163,6 +163,10 @@ func FuzzRestore(f *testing.F) {
 		now := float64(step) * 10
 		r.send(now+0.5, point{ls: series, t: now, v: counter(now)}, point{ls: labelsWith("instance", "b"), t: now - float64(step%3)*30, v: 1})
 	}
+	r.decide(301, Decision{Verb: Begin, Series: Series{ID: homeKey}})
+	r.send(311, scrape(310))
+	r.decide(312, Decision{Verb: Follow, Series: of(f, r.e, series), Home: island, There: 1, T: at(312)})
+	r.send(321, scrape(320))
 	var b bytes.Buffer
 	if err := r.e.Snapshot(&b, nil); err != nil {
 		f.Fatal(err)
@@ -223,6 +227,10 @@ func FuzzReplayFrame(f *testing.F) {
 		r.send(now+0.5, point{ls: series, t: now, v: counter(now), st: 1})
 	}
 	r.tick(300)
+	homes := begun(f, manyRules, func(o *Options) { o.Journal = j })
+	for step := range storyEnd {
+		story(f, homes, step)
+	}
 	for _, frame := range j.frames {
 		f.Add(frame)
 	}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"math"
+	"math/bits"
 	"sync"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -14,8 +15,7 @@ import (
 type sources struct {
 	mu    sync.Mutex
 	index index
-	all   []source
-	free  []uint32
+	all   sourceTable
 }
 
 // source: a full one. Number 0 is not used.
@@ -38,7 +38,7 @@ const (
 
 func (s *sources) reset() {
 	s.index = newIndex(8)
-	s.all, s.free = make([]source, 1), nil
+	s.all = newSourceTable()
 }
 
 // sourceKey names the source of a series. Where a source label is missing, the
@@ -75,7 +75,7 @@ func (e *Engine) join(key fingerprint, dense uint32, mask uint64) {
 		val = e.promote(key, val&^soloBit)
 	}
 	s.mu.Lock()
-	src := &s.all[val]
+	src := s.all.at(val)
 	src.series++
 	src.live++
 	src.rules |= mask
@@ -92,14 +92,7 @@ func (s *sources) put(key fingerprint, val uint32) {
 func (s *sources) create(key fingerprint, src source) uint32 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := uint32(len(s.all))
-	if k := len(s.free); k > 0 {
-		n = s.free[k-1]
-		s.free = s.free[:k-1]
-		s.all[n] = src
-	} else {
-		s.all = append(s.all, src)
-	}
+	n := s.all.add(src)
 	s.index.put(key, 0, n)
 	return n
 }
@@ -174,10 +167,11 @@ func (s *sources) leave(n uint32, live bool) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	src := &s.all[n]
-	src.series--
-	if live {
-		src.live--
+	if src := s.all.at(n); src != nil {
+		src.series--
+		if live {
+			src.live--
+		}
 	}
 }
 
@@ -187,7 +181,9 @@ func (s *sources) alive(n uint32, delta int32) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.all[n].live += delta
+	if src := s.all.at(n); src != nil {
+		src.live += delta
+	}
 }
 
 // since is how long the source of a record has been delivering.
@@ -197,7 +193,10 @@ func (s *sources) since(n uint32) int64 {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.all[n].firstT
+	if src := s.all.at(n); src != nil {
+		return src.firstT
+	}
+	return math.MaxInt64
 }
 
 // advance notes what a shard took of a batch. It runs when all shards have taken
@@ -208,7 +207,21 @@ func (s *sources) advance(items []item) {
 		if it.source == 0 || it.source&soloBit != 0 || it.flags&itemTaken == 0 {
 			continue
 		}
-		s.all[it.source].advance(it.t)
+		if src := s.all.at(it.source); src != nil { // its last series may have gone
+			src.advance(it.t)
+		}
+	}
+}
+
+// note is advance for a sample that was kept.
+func (s *sources) note(n uint32, t int64) {
+	if n == 0 || n&soloBit != 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if src := s.all.at(n); src != nil {
+		src.advance(t)
 	}
 }
 
@@ -251,6 +264,9 @@ func (s *source) passed(now int64) int64 {
 	return s.maxT + stepMillis(s.step) - 1
 }
 
+// marksStep is how many sources are looked at while batches wait.
+const marksStep = 4096
+
 // watermarks computes for each rule up to where all sources that hold it have
 // passed; MaxInt64 where none holds. lag is by slot, in milliseconds.
 func (e *Engine) watermarks(rs *ruleSet, now int64) []int64 {
@@ -262,29 +278,35 @@ func (e *Engine) watermarks(rs *ruleSet, now int64) []int64 {
 	for _, r := range rs.active {
 		masks[r.slot%64] = append(masks[r.slot%64], r)
 	}
-	e.src.mu.Lock()
-	for i := range e.src.all {
-		src := &e.src.all[i]
-		if src.series == 0 || src.live <= 0 || src.maxT == never {
-			continue
-		}
-		mark := src.passed(now)
-		for b, rest := 0, src.rules; rest != 0; b, rest = b+1, rest>>1 {
-			if rest&1 == 0 {
-				continue
-			}
-			for _, r := range masks[b] {
-				if src.maxT >= now-r.maxLag {
-					marks[r.slot] = min(marks[r.slot], mark)
-				}
+	for from, end := uint32(1), uint32(2); from < end; from += marksStep {
+		e.src.mu.Lock()
+		end = e.src.all.end()
+		for n := from; n < min(end, from+marksStep); n++ {
+			if src := e.src.all.at(n); src != nil {
+				src.mark(&masks, now, marks)
 			}
 		}
+		e.src.mu.Unlock()
 	}
-	e.src.mu.Unlock()
 	for _, sh := range e.shards {
 		sh.soloMarks(rs, now, marks)
 	}
+	e.holdAway(rs, now, marks)
 	return marks
+}
+
+func (s *source) mark(masks *[64][]*ruleState, now int64, marks []int64) {
+	if s.series == 0 || s.live <= 0 || s.maxT == never {
+		return
+	}
+	mark := s.passed(now)
+	for rest := s.rules; rest != 0; rest &= rest - 1 {
+		for _, r := range masks[bits.TrailingZeros64(rest)] {
+			if s.maxT >= now-r.maxLag {
+				marks[r.slot] = min(marks[r.slot], mark)
+			}
+		}
+	}
 }
 
 func (s *shard) soloMarks(rs *ruleSet, now int64, marks []int64) {

@@ -11,7 +11,7 @@ import (
 // value of a label over the groups of a rule.
 type TopEntry struct {
 	Kind string // "rule", "group" or "label"
-	Rule string // name, or number where it has none
+	Rule string // its label
 	// Group are the labels of a group.
 	Group labels.Labels
 	// Label and Value are set for a label.

@@ -129,13 +129,20 @@ func (w *writer) samples(o rule.Output) {
 	}
 }
 
+// quantiles are of samples and of what native histograms counted.
 func (w *writer) quantiles() {
-	if w.acc.Quant == nil || w.acc.Quant.Count() == 0 {
+	q := w.acc.Quant
+	if w.acc.Hist != nil {
+		q = sketch.New()
+		q.Merge(w.acc.Quant)
+		q.AddNative(w.acc.Hist)
+	}
+	if q == nil || q.Count() == 0 {
 		return
 	}
 	for _, phi := range w.rule.Quantiles {
 		label := labels.Label{Name: "quantile", Value: strconv.FormatFloat(phi, 'g', -1, 64)}
-		w.add(rule.Quantiles, w.acc.Quant.Quantile(phi), nil, label)
+		w.add(rule.Quantiles, q.Quantile(phi), nil, label)
 	}
 }
 

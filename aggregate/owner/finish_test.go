@@ -155,6 +155,31 @@ func TestNativeHistogramsIn(t *testing.T) {
 	}
 }
 
+// TestQuantilesOfNativeHistograms: alone, and together with samples.
+func TestQuantilesOfNativeHistograms(t *testing.T) {
+	set := load(t, "- {interval: 1m, by: [job], outputs: ['quantiles(0, 0.5, 1)', count_samples]}")
+	o := newOwner(t, set)
+	g := labels.FromStrings("__name__", "m")
+	window := func(a partial.Acc) *partial.Window {
+		return &partial.Window{Rule: set.Rules[0], End: 60_000, Rows: []partial.Row{row(g, a)}}
+	}
+	// Buckets (1, 2] and (2, 4].
+	h := &histogram.FloatHistogram{Count: 4, Sum: 9, PositiveSpans: []histogram.Span{{Offset: 1, Length: 2}}, PositiveBuckets: []float64{1, 3}}
+	const quantile = `{__name__="m:1m_by_job_quantiles", quantile="`
+	expect(t, o.Finish(window(partial.Acc{Hist: h})),
+		quantile+`0"} 60 1.4142135623730951`, quantile+`0.5"} 60 2.828125`, quantile+`1"} 60 2.8284271247461903`)
+	var a partial.Acc
+	for range 5 {
+		a.Observe(set.Rules[0].Needs(), 60_000, 8)
+	}
+	a.Hist = h
+	expect(t, o.Finish(window(a)),
+		quantile+`0"} 60 1.4142135623730951`, quantile+`0.5"} 60 8`, quantile+`1"} 60 8`, `{__name__="m:1m_by_job_count_samples"} 60 5`)
+	if a.Quant.Count() != 5 {
+		t.Errorf("the samples' sketch has %d values after it was read, want 5", a.Quant.Count())
+	}
+}
+
 func counter(v float64) partial.Acc { return partial.Acc{Increase: partial.Sum2{Hi: v}} }
 
 func TestTotals(t *testing.T) {

@@ -26,13 +26,14 @@ func (s *Set) Join(other *Set) (*Set, error) {
 	joined := *s
 	joined.Rules = slices.Clone(s.Rules)
 	joined.Warnings = slices.Concat(s.Warnings, other.Warnings)
-	seen := map[uint64]bool{}
+	seen, called := map[uint64]bool{}, map[string]bool{}
 	for _, r := range s.Rules {
-		seen[r.Hash] = true
+		seen[r.Hash], called[r.Label] = true, true
 	}
 	for _, r := range other.Rules {
 		next := *r
 		next.ID = uint32(len(joined.Rules))
+		next.labelled(called)
 		for again := uint64(1); seen[next.Hash]; again++ {
 			next.Hash = r.hash(other, again)
 		}

@@ -103,10 +103,11 @@ func (r *reader) set(root *yaml.Node, at string) *Set {
 		r.fail(list, field, "expected a list of rules, found %s", describe(list))
 		return set
 	}
-	seen := map[uint64]bool{}
+	seen, called := map[uint64]bool{}, map[string]bool{}
 	for i, n := range list.Content {
 		rule := r.rule(r.follow(n, field), item(field, i), defaults, set)
-		rule.ID = uint32(i)
+		rule.ID, rule.file = uint32(i), r.file
+		rule.labelled(called)
 		rule.Hash = rule.hash(set, 0)
 		for again := uint64(1); seen[rule.Hash]; again++ {
 			rule.Hash = rule.hash(set, again)

@@ -188,7 +188,7 @@ func (o Output) Needs() Needs {
 	case Max, Min:
 		return NeedMinMax | NeedCount
 	case Quantiles:
-		return NeedQuantile | NeedCount
+		return NeedQuantile | NeedCount | NeedNative
 	case RateAvg:
 		return NeedRate
 	case RateSum:

@@ -22,7 +22,7 @@ func (s *Set) String() string {
 func (r *Rule) String() string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, "  "+format+"\n", args...) }
-	fmt.Fprintf(&b, "rule %d %q\n", r.ID, r.Name)
+	fmt.Fprintf(&b, "rule %d %q\n", r.ID, r.Label)
 	line("match %s", r.match)
 	line("interval %s staleness %s max_gap %s max_lag %s max_age %s forget_after %s dedup %s",
 		short(r.Interval), short(r.Staleness), short(r.MaxGap), short(r.MaxLag), short(r.MaxAge), short(r.ForgetAfter), short(r.Dedup))

@@ -36,6 +36,10 @@ type Rule struct {
 	ID uint32
 	// Name is the configured name, or "" .
 	Name string
+	// Label tells the rule apart in metrics and messages: Name, or the beginning of
+	// what its series are called (requests_total:1m_by_job), or file:line. Rules of
+	// one Set have different labels.
+	Label string
 	// Line is where the rule begins in its file, from 1.
 	Line int
 	// Hash covers what the state of the rule depends on (matching, grouping,
@@ -83,6 +87,7 @@ type Rule struct {
 	// without __name__ keeps the name nevertheless.
 	By, Without []string
 
+	file          string
 	match         Selectors
 	drop          []string // drop_input_labels
 	replicaLabels []string

@@ -1,6 +1,9 @@
 package rule
 
 import (
+	"maps"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -192,6 +195,51 @@ func TestHash(t *testing.T) {
 	for _, other := range []string{base + `, by: [a]`, `interval: 1m, outputs: [avg], match: m`, `interval: 2m, outputs: [total], match: m`, base + `, max_gap: 5m`, base + `, input_relabel_configs: [{action: labeldrop, regex: a}]`} {
 		if one(t, "- {"+other+"}").Hash == first {
 			t.Errorf("%s has the same hash", other)
+		}
+	}
+}
+
+// TestRecordingRuleNames: relabelled results have the names that recording rules had.
+func TestRecordingRuleNames(t *testing.T) {
+	text, err := os.ReadFile("testdata/vmagent_cases.good.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := Load("vmagent_cases.good.yml", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := map[string]bool{}
+	b := labels.NewBuilder(labels.EmptyLabels())
+	for _, in := range []labels.Labels{
+		labels.FromStrings("__name__", "disk_written_bytes_total", "instance", "i", "device", "d"),
+		labels.FromStrings("__name__", "temperature_celsius", "sensor", "s", "room", "r"),
+		labels.FromStrings("__name__", "rps", "job", "gateway"),
+		labels.FromStrings("__name__", "shop_checkout_seconds_bucket", "instance", "i", "le", "1"),
+	} {
+		for _, r := range set.Rules {
+			if !r.Match(in) {
+				continue
+			}
+			group, ok := r.Group(in, b)
+			if !ok {
+				t.Fatalf("%s is dropped by %s", in, r.Label)
+			}
+			for _, o := range r.Outputs {
+				if out, ok := r.Series(group, o); ok {
+					made[out.String()] = true
+				}
+			}
+		}
+	}
+	for _, want := range []string{
+		`{__name__="instance:disk_written_bytes_total:rate3m", instance="i"}`,
+		`{__name__="temperature_celsius", room="r"}`,
+		`{__name__="rps", job="gateway"}`,
+		`{__name__="shop_checkout_seconds_bucket:1m_without_instance_rate_sum", le="1"}`,
+	} {
+		if !made[want] {
+			t.Errorf("%s is not made, but %v", want, slices.Sorted(maps.Keys(made)))
 		}
 	}
 }

@@ -20,10 +20,15 @@ func exampleMessage(r *rule.Rule) *message {
 	a.Increase.Add(3.25)
 	total := partial.Acc{Increase: partial.Sum2{Hi: 100, Lo: 1e-20}}
 	return &message{
-		life: 3, boot: 9, members: []string{"n0", "n1"}, away: []away{{"n2", 4000}}, sealed: []mark{{r.Hash, 90_000}},
-		words: []saying{{r.Hash, []string{"n0"}, "n0", 80_000}},
-		states: []state{{rule: r, groups: []stateGroup{{labels: ls, hash: ls.Hash(), counts: []count{
-			{source: source{"n0", 1}, asOf: 90_000, seq: 4, acc: partial.Acc{Increase: partial.Sum2{Hi: 5}}}}}}}},
+		life: 3, boot: 9, plans: []*plan{newPlan(4, []move{{7, "n1", "n0"}, {9, "n0", "n2"}})},
+		views:   []viewRef{{[]string{"n0", "n1"}, false, 8}, {[]string{"n0"}, true, 0}},
+		islands: []island{{"n2", 4000, 5000}}, sealed: []mark{{r.Hash, 90_000}},
+		words: []saying{{r.Hash, 1, "n0", 80_000}}, loadView: 5, loads: []loadOf{{3, 1000}},
+		states: []state{{rule: r, groups: []stateGroup{{
+			labels: ls, hash: ls.Hash(),
+			counts: []count{{source: source{"n0", 1}, asOf: 90_000, seq: 4, acc: partial.Acc{Increase: partial.Sum2{Hi: 5}}}},
+			in:     spans{{10_000, 50_000}, {70_000, 70_000}}, claims: []claim{{60_000, a}}, left: []leftPart{{70_000, said{source{"n3", 2}, 1, a}}}, changed: []int64{30_000},
+		}}}},
 		parts: []*part{
 			{rule: r, end: 100_000, revision: 2, late: true, last: true, asOf: 110_001, seq: 8, rows: []row{{partial.Row{Group: ls, Hash: ls.Hash(), Acc: a}, &total}}},
 			{rule: r, end: 110_000, last: true, asOf: 110_000, seq: 9},
@@ -68,7 +73,7 @@ func FuzzMessage(f *testing.F) {
 	set := load(f, ruleText)
 	r := set.Rules[0]
 	f.Add(exampleMessage(r).append(nil))
-	f.Add((&reply{boot: 3, taken: true, published: []mark{{1, 2}}, unknown: []uint64{5}}).append(nil))
+	f.Add((&reply{boot: 3, taken: true, rules: []told{{1, 2, 3}}}).append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_, _ = decodeReply(b)
 		m, err := decodeMessage(b, func(uint64) *rule.Rule { return r })
@@ -91,7 +96,7 @@ func TestBytesOnTheWire(t *testing.T) {
 	)
 	set := load(t, "- {interval: 1m, without: [instance, pod], outputs: [total]}\n")
 	r := set.Rules[0]
-	v := newView([]string{"island-a", "island-b", "island-c"})
+	v := newView([]string{"island-a", "island-b", "island-c"}, false, nil)
 	c, err := newCodec()
 	if err != nil {
 		t.Fatal(err)
@@ -105,13 +110,13 @@ func TestBytesOnTheWire(t *testing.T) {
 			a := partial.Acc{Increase: partial.Sum2{Hi: float64(rnd.IntN(1e6)) + rnd.Float64()}}
 			w.Rows = append(w.Rows, partial.Row{Group: ls, Hash: ls.Hash(), Acc: a})
 		}
-		rs := newRuleState(r)
-		p := rs.part(source{"island-a", 1}, w)
+		rs := newRuleState(r, 1)
+		p := rs.part(source{"island-a", 1}, w, false)
 		for to := range islands {
 			one := *p
 			one.rows = append([]row(nil), p.rows...)
-			one.cut(v, int16(to), 0, groups)
-			m := &message{life: 1, boot: 2, members: v.members, parts: []*part{&one}}
+			one.cut(v, int16(to), 0, &room{groups, 1, 1 << 30})
+			m := &message{life: 1, boot: 2, views: []viewRef{{v.members, false, 0}}, parts: []*part{&one}}
 			sent += len(c.pack(m.append(nil)))
 		}
 	}

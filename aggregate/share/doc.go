@@ -7,21 +7,54 @@
 // two islands at a time is the business of those who hand out targets.
 //
 // Where a group belongs. Rule and group hash to one of 4096 slots; the members
-// are put in order for each slot by rendezvous hashing (Thaler and Ravishankar,
-// 1998). The first owns the slot; the second is its deputy, gets the same parts
-// and publishes nothing. A member that comes or goes moves only its own share.
+// within reach are put in order for each slot by rendezvous hashing (Thaler and
+// Ravishankar, 1998). The first owns the slot; the second is its deputy, gets the
+// same parts and publishes nothing. A member that comes or goes moves only its own
+// share. These members, and the plan below, are a view; messages say which view
+// they are of.
 //
 // What is sent. A part is what one source saw of a window in the slots of one
 // member; an empty part says that it saw nothing. The parts of a rule go to a
 // member in order, so that one of window E says that all to E are there. A source
 // keeps its parts until the owners say that the window is published, and sends
-// them all again when the members change or the other side has restarted.
+// them all again when the view changes or the other side has restarted. A member
+// that does not have the rule says so in each reply; then everything of the rule
+// waits, totals too, and goes out when it has it. Longer than a minute of that is a
+// warning.
 //
 // When a window is published. All sources that hold it have delivered it, and the
 // owner's own part is at the deputy's: then the value is a function of the parts
 // alone, and an owner to come that does not know of the publication publishes the
-// same value again. Without a source (silent or gone for max_lag and the grace)
-// only an owner goes on that hears more than half of the members.
+// same value again. A source that is silent or gone is waited for max_lag and the
+// grace, by time that passes and not by a clock that can jump; then those go on
+// who agree on the view.
+//
+// Dark islands. One that nobody within reach has heard for a minute is left out of
+// the view, whether or not it is stated lost; it comes back when it is heard. So no
+// site's dashboards stop because others are dark: of two islands the one that is
+// left goes on after a minute, max_lag and the grace. In a partition the side of
+// more than half of the members, or of half with the first by name, publishes for
+// all: what the others bring later is late. The other side is apart: it publishes
+// what it sees for itself, into its own stores and sinks, counted
+// (incomplete_windows_total) and with a warning that names who is missing; nobody
+// else takes that for published, and totals only come out of slots that somebody on
+// that side held before. It keeps its parts, bounded by MaxPending, and hands them
+// over when the partition ends: the totals have them with the next window, and rules
+// with late: correct publish the windows again. A sink that both sides write to
+// gets two values of such a window, one of each side.
+//
+// Late. A window of a source that comes when it is past is published as new where
+// the group was in no island's window. Its value is fixed, and told to the deputy,
+// before it is published: a next owner may publish it again, but only that value,
+// and one that knows of the publication does not. (Owner and deputy that both
+// restart within a minute can have forgotten it.) Of a group that was in the window,
+// late: correct publishes the window again with the parts of all sources and a
+// higher revision, which follows from the parts: equal revisions have equal values.
+// For that sources keep their parts to the horizon (max_age); what does not fit
+// into memory goes first, and its windows are not corrected by an owner that has
+// not seen them; neither where an island is gone that may have had a share in one.
+// The other policies leave the window alone; drop concerns what is
+// late at the island that it reaches, since totals are sums of what sources say.
 //
 // Totals are not handed over, they are sums of what the sources say (a G-counter,
 // Shapiro et al., 2011): with each row a source sends the sum of all it ever saw
@@ -30,9 +63,19 @@
 // before they send it parts; so what an island that is gone for good had counted
 // stays in. It is lost where owner and deputy are lost for good together.
 //
-// Guaranteed: any delay, loss, repetition or reordering of messages, and the death
-// of one island at any instant, change no value and publish no second one, as long
-// as the island is back within max_lag. What comes after a window was published
-// without it follows the rule's policy; the totals have it with the next window.
-// Of rules with early: true only sealed windows are shared.
+// Load. What an owner does for a group is one row per source and window, however
+// many series and samples it has: sketches are bounded (some 16 KiB), and messages
+// are bounded in bytes. So a hot group is spread by series, to where these arrive.
+// Many groups can still weigh more in one slot than in another: islands tell the
+// first by name once a minute what their slots weigh, and where the busiest has
+// more than 1.25 of the mean for as long as nothing changes, at most every ten
+// minutes, it makes a plan that moves as few slots as help. Plans have versions,
+// the newest holds, all islands hand it on; going over to it is a change of view.
+//
+// Guaranteed: any delay, loss, repetition or reordering of messages, any jump of a
+// clock, and the death of one island at any instant, change no value and publish no
+// second one, as long as the island is back within max_lag. What comes after a
+// window was published without it follows the rule's policy. After a partition or a
+// death that lasts longer, a correction can lack what an island said whose part the
+// present owner cannot get any more, and equal revisions can differ. Of rules with early: true only sealed windows are shared.
 package share

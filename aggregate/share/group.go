@@ -6,17 +6,18 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 
-	"github.com/atoll-mesh/atoll/aggregate/owner"
 	"github.com/atoll-mesh/atoll/aggregate/partial"
 	"github.com/atoll-mesh/atoll/aggregate/rule"
 )
 
-// group is what the sources counted in one group.
+// group is what the sources counted in one group, and where it was published.
 type group struct {
 	labels labels.Labels
+	hash   uint64
 	slot   int
-	last   int64   // newest asOf
+	last   int64   // newest asOf, or end of a window
 	shown  int64   // the newest window whose total was published here
+	in     spans   // the windows that it was published in, to the horizon
 	counts []count // by source, asOf; of each source the newest to through and those after it
 	// recent are the amounts of own windows that may come again, with late: correct.
 	recent []amount
@@ -37,7 +38,7 @@ func (rs *ruleState) group(ls labels.Labels, hash uint64) *group {
 	key := rs.key(ls)
 	g := rs.groups[string(key)]
 	if g == nil {
-		g = &group{labels: ls, slot: slotOf(rs.rule.Hash, hash), last: never, shown: never}
+		g = &group{labels: ls, hash: hash, slot: slotOf(rs.rule.Hash, hash), last: never, shown: never}
 		rs.groups[string(key)] = g
 	}
 	return g
@@ -155,26 +156,43 @@ func (rs *ruleState) own(g *group, s source, end int64, a *partial.Acc) partial.
 }
 
 // sweep forgets groups that no source speaks of any more.
-func (rs *ruleState) sweep(now int64) {
+func (rs *ruleState) sweep(wall, horizon int64) {
 	const parts = 4
-	if now-rs.swept < rs.rule.ForgetAfter.Milliseconds()/parts {
+	if wall-rs.swept < rs.rule.ForgetAfter.Milliseconds()/parts && wall >= rs.swept {
 		return
 	}
-	rs.swept = now
-	horizon := now - max(rs.rule.ForgetAfter, rs.rule.MaxAge).Milliseconds() - 2*rs.interval()
+	rs.swept = wall
+	old := min(wall, max(rs.latest, rs.newest)) - max(rs.rule.ForgetAfter, rs.rule.MaxAge).Milliseconds() - 2*rs.interval()
 	for key, g := range rs.groups {
-		if g.last < horizon {
+		g.in.prune(horizon)
+		if g.last < old {
 			delete(rs.groups, key)
 		}
 	}
 }
 
-// combined is what all parts of a cell say.
-func (rs *ruleState) combined(c *cell) partial.Acc {
-	parts := make([]owner.Part, len(c.parts))
-	for i := range c.parts {
-		p := &c.parts[i]
-		parts[i] = owner.Part{Source: p.source.name, Epoch: p.source.life, Acc: p.acc}
+// stateOf is what is known of a group, for an island that holds it too: with the
+// parts of sources that are not there.
+func (rs *ruleState) stateOf(g *group, there func(source) bool) stateGroup {
+	x := stateGroup{labels: g.labels, hash: g.hash, counts: g.counts, in: g.in}
+	key := string(rs.key(g.labels))
+	for end, w := range rs.windows {
+		c := w.cells[key]
+		if c == nil {
+			continue
+		}
+		if c.claim != nil && !c.published {
+			x.claims = append(x.claims, claim{end, *c.claim})
+		}
+		if c.published && !c.adopted && c.dirty() && rs.remembers() {
+			x.changed = append(x.changed, end)
+		}
+		for i := 0; i < len(c.parts) && c.published && rs.remembers(); i++ {
+			if !there(c.parts[i].source) {
+				x.left = append(x.left, leftPart{end, c.parts[i]})
+			}
+		}
 	}
-	return owner.Combine(rs.rule.Needs(), parts)
+	slices.SortFunc(x.claims, func(a, b claim) int { return cmp.Compare(a.end, b.end) })
+	return x
 }

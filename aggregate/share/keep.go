@@ -1,12 +1,11 @@
 package share
 
 import (
-	"context"
-	"fmt"
 	"slices"
 
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/atoll-mesh/atoll/aggregate/owner"
 	"github.com/atoll-mesh/atoll/aggregate/partial"
 )
 
@@ -14,21 +13,30 @@ import (
 type window struct {
 	end   int64
 	cells map[string]*cell // by the bytes of the group's labels
-	done  bits             // slots that were published here
 }
 
 // cell is one group of a window.
 type cell struct {
-	labels    labels.Labels
-	hash      uint64
-	slot      int
-	parts     []said // by source
-	published bool
-	late      bool   // it came when the window was past, and was never in it
-	version   uint64 // counts the changes
-	shown     uint64 // the version that was published
-	touched   int64  // when a part came last, Unix ms
-	next      uint32 // revision of the next publication
+	labels labels.Labels
+	hash   uint64
+	slot   int
+	parts  []said // by source
+	// published: the group was published in the window, here or, where it is
+	// adopted, elsewhere before its parts came here.
+	published, adopted bool
+	late               bool   // it came when the window was past, and was never in it
+	behind             bool   // all its parts were late at their sources
+	version            uint64 // counts the changes
+	shown              uint64 // the version that was published
+	touched            int64  // when a part came last
+	last               uint32 // revision of the last publication here
+
+	// claim is what is published of a late one, of claimVersion: see claimed.
+	claim        *partial.Acc
+	claimVersion uint64
+	claimAt      int64
+	asked        int64 // when the deputy was told last; 0: it was not
+	told         bool  // the deputy has it
 }
 
 // said is the newest that a source said of a cell.
@@ -38,170 +46,69 @@ type said struct {
 	acc      partial.Acc
 }
 
-// Handle takes a message of another island and returns the answer.
-func (s *Share) Handle(_ context.Context, from string, data []byte) ([]byte, error) {
-	b, err := s.codec.unpack(data)
-	if err != nil {
-		s.m.messages.WithLabelValues("malformed").Inc()
-		return nil, fmt.Errorf("reading parts of %s: %w", from, err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	m, err := decodeMessage(b, s.find)
-	if err != nil {
-		s.m.messages.WithLabelValues("malformed").Inc()
-		return nil, fmt.Errorf("reading parts of %s: %w", from, err)
-	}
-	s.m.receivedBytes.Add(float64(len(data)))
-	r := &reply{boot: s.o.Start, unknown: m.unknown}
-	if s.view == nil { // Run has not begun
-		return s.codec.pack(r.append(nil)), nil
-	}
-	s.now = max(s.now, s.o.Now().UnixMilli())
-	s.hear(from, m)
-	if r.taken = m.boot == s.o.Start; r.taken {
-		s.take(from, m)
-		r.viewed = slices.Equal(m.members, s.view.members)
-		s.signal()
-	}
-	for _, rs := range s.order {
-		if at := rs.says(r.viewed); at > never {
-			r.published = append(r.published, mark{rs.rule.Hash, at})
-		}
-	}
-	return s.codec.pack(r.append(nil)), nil
-}
-
-func (rs *ruleState) says(viewed bool) int64 {
-	if viewed {
-		return rs.published
-	}
-	return rs.through
-}
-
-// hear notes that an island is there, and what it knows to be published.
-func (s *Share) hear(from string, m *message) {
-	if known := s.members[from]; known != nil {
-		known.heard = s.now
-		known.view = idOf(m.members)
-	}
-	for _, name := range m.members {
-		if s.members[name] == nil {
-			s.members[name] = &member{since: s.now, in: s.now - 1}
-		}
-	}
-	for _, x := range m.away {
-		if s.members[x.name] == nil && x.ms >= 0 && x.ms < forgetMember.Milliseconds() {
-			s.members[x.name] = &member{since: s.now, in: s.now - x.ms}
-		}
-	}
-	for _, x := range m.sealed {
-		if rs := s.rules[x.rule]; rs != nil {
-			rs.raise(x.through)
-		}
-	}
-	for _, x := range m.words {
-		if rs := s.rules[x.rule]; rs != nil {
-			rs.hearWord(s.views.get(x.members), x.owner, x.through)
-		}
-	}
-}
-
-// take merges what a message carries.
-func (s *Share) take(from string, m *message) {
-	s.stirred = true
-	for i := range m.states {
-		s.takeState(&m.states[i])
-	}
-	v := s.views.get(m.members)
-	for _, p := range m.parts {
-		rs := s.rules[p.rule.Hash]
-		s.takePart(rs, source{from, m.life}, p)
-		if p.last && !p.late {
-			rs.mark(from, v, p.end)
-		}
-	}
-}
-
-func (s *Share) takeState(st *state) {
-	rs := s.rules[st.rule.Hash]
-	for i := range st.groups {
-		x := &st.groups[i]
-		g := rs.group(x.labels, x.hash)
-		for _, c := range x.counts {
-			g.put(c, rs.through)
-		}
-	}
-}
-
-// mark notes that a source delivered all to a window.
-func (rs *ruleState) mark(from string, v *view, through int64) {
-	marks := rs.marks[from]
-	for i := range marks {
-		if marks[i].view.id == v.id {
-			marks[i].through = max(marks[i].through, through)
-			return
-		}
-	}
-	if len(marks) >= mostViews {
-		marks = marks[1:]
-	}
-	rs.marks[from] = append(marks, sourceMark{v, through})
-}
-
 func (s *Share) takePart(rs *ruleState, from source, p *part) {
 	for i := range p.rows {
 		r := &p.rows[i]
-		slot := slotOf(rs.rule.Hash, r.Hash)
-		s.load[slot]++
+		g := rs.group(r.Group, r.Hash)
+		g.last = max(g.last, p.end)
+		s.load[g.slot]++
 		if r.total != nil {
-			rs.group(r.Group, r.Hash).put(count{from, p.asOf, p.seq, *r.total}, rs.through)
+			g.put(count{from, p.asOf, p.seq, *r.total}, rs.through)
 		}
-		s.m.rows.WithLabelValues(s.takeRow(rs, from, p, r, slot)).Inc()
+		s.m.rows.WithLabelValues(s.takeRow(rs, from, p, r, g)).Inc()
 	}
 }
 
 // takeRow returns what became of a row.
-func (s *Share) takeRow(rs *ruleState, from source, p *part, r *row, slot int) string {
+func (s *Share) takeRow(rs *ruleState, from source, p *part, r *row, g *group) string {
 	if p.end <= s.horizon(rs) {
 		return "too_old"
 	}
 	w := rs.windows[p.end]
-	past := p.end <= rs.past(slot) || w != nil && w.done.has(slot)
 	var c *cell
 	if w != nil {
 		c = w.cells[string(rs.key(r.Group))]
 	}
-	if past {
-		if _, known := slices.BinarySearch(rs.done[p.end], r.Hash); known || c != nil && (c.published || !c.late) {
-			return rs.again(c, from, p, r)
-		}
-		// Whether the group was in the window knows who published it; a source's
-		// backlog never was.
-		if c == nil && !p.late && (w == nil || !w.done.has(slot)) {
-			return "unknown"
-		}
-	}
-	if c == nil {
-		c = rs.window(p.end).cell(rs, r, slot)
-		c.late = past
-	}
-	if !c.merge(from, p.revision, &r.Acc) {
-		return "duplicate"
-	}
-	c.touched = s.now
-	return "taken"
-}
-
-// again deals with a row of a group that was published in the window.
-func (rs *ruleState) again(c *cell, from source, p *part, r *row) string {
-	if c == nil || !rs.remembers() {
+	past := p.end <= rs.past(g.slot)
+	known := c != nil && c.published || past && g.in.has(p.end)
+	if known && !rs.remembers() {
 		return "late"
 	}
+	if past && !known && (!p.late || p.after) && p.end <= rs.origin && !rs.remembers() && (c == nil || !c.late) {
+		return "unknown" // whether the group was in it knows who published it
+	}
+	if c == nil {
+		c = rs.window(p.end).cell(rs, r.Group, r.Hash, g.slot)
+		c.late, c.behind = past && !known, true
+	}
+	if known && !c.published {
+		c.adopt()
+	}
+	clean := !c.dirty()
 	if !c.merge(from, p.revision, &r.Acc) {
 		return "duplicate"
 	}
+	c.touched, c.behind = s.now, c.behind && p.late
+	switch {
+	case !known:
+		return "taken"
+	case c.adopted && clean && !p.late && !p.after: // it was in what the other one published
+		c.shown = c.version
+		return "taken"
+	}
+	if owner := s.view.first[g.slot]; owner != s.self && !c.adopted { // who may take it for old
+		version := c.version
+		s.tell(rs, c, owner, func() { c.shown = max(c.shown, version) })
+	}
 	return "corrected"
+}
+
+// adopt: another one published it as it is here; whether with what sources changed
+// is not known.
+func (c *cell) adopt() {
+	if c.published, c.adopted = true, true; !c.changed() {
+		c.shown = c.version
+	}
 }
 
 func (rs *ruleState) window(end int64) *window {
@@ -213,9 +120,9 @@ func (rs *ruleState) window(end int64) *window {
 	return w
 }
 
-func (w *window) cell(rs *ruleState, r *row, slot int) *cell {
-	c := &cell{labels: r.Group, hash: r.Hash, slot: slot}
-	w.cells[string(rs.key(r.Group))] = c
+func (w *window) cell(rs *ruleState, ls labels.Labels, hash uint64, slot int) *cell {
+	c := &cell{labels: ls, hash: hash, slot: slot}
+	w.cells[string(rs.key(ls))] = c
 	return c
 }
 
@@ -234,57 +141,84 @@ func (c *cell) merge(from source, revision uint32, acc *partial.Acc) bool {
 	return true
 }
 
-// horizon is the end of the newest window that is too old for anything.
-func (s *Share) horizon(rs *ruleState) int64 {
-	return s.now - rs.rule.MaxAge.Milliseconds() - s.hold(rs.rule) - rs.interval()
+// changed: a source changed its part, be it before or after the publication.
+func (c *cell) changed() bool {
+	return slices.ContainsFunc(c.parts, func(x said) bool { return x.revision > 0 })
 }
 
 // dirty: there is more than was published.
-func (c *cell) dirty() bool { return c.version != c.shown }
+func (c *cell) dirty() bool { return c.version != c.shown || !c.published }
+
+// revision of the next publication: it follows from the parts, so that all owners
+// give the same value the same one, and rises with each change. The first is 0 but
+// where sources had changed their parts before.
+func (c *cell) revision() (n uint32) {
+	for i := range c.parts {
+		n += c.parts[i].revision
+		if c.published {
+			n++
+		}
+	}
+	return n
+}
+
+// combined is what all parts of a cell say.
+func (rs *ruleState) combined(c *cell) partial.Acc {
+	parts := make([]owner.Part, len(c.parts))
+	for i := range c.parts {
+		p := &c.parts[i]
+		parts[i] = owner.Part{Source: p.source.name, Epoch: p.source.life, Acc: p.acc}
+	}
+	return owner.Combine(rs.rule.Needs(), parts)
+}
 
 // prune forgets windows that are over and remembers which groups were in them.
 func (s *Share) prune() {
 	for _, rs := range s.order {
 		horizon := s.horizon(rs)
 		for end, w := range rs.windows {
-			if end <= horizon || end <= rs.through {
-				rs.finish(w, end <= horizon)
-			}
-			if end <= horizon || end <= rs.through && len(w.cells) == 0 {
-				delete(rs.windows, end)
-			}
-		}
-		for end := range rs.done {
 			if end <= horizon {
-				delete(rs.done, end)
+				delete(rs.windows, end)
+			} else if end <= rs.through {
+				if rs.put(w, rs.remembers() && rs.waits(end)); len(w.cells) == 0 {
+					delete(rs.windows, end)
+				}
 			}
 		}
 		for name := range rs.marks {
 			if s.members[name] == nil {
 				delete(rs.marks, name)
+				delete(rs.gaps, name)
 			}
 		}
-		rs.sweep(s.now)
+		rs.sweep(s.wall, horizon)
 	}
 }
 
-// finish takes the cells out of a window that is published, here or elsewhere, and
-// need not be kept. A backlog that is still gathered stays, and what this island
-// published and may correct.
-func (rs *ruleState) finish(w *window, all bool) {
-	var hashes []uint64
+// put takes the cells out of a window that is published, here or elsewhere, and
+// need not be kept. A backlog that is still gathered stays, and what may be
+// corrected.
+// With own parts that wait the window was published without them.
+func (rs *ruleState) put(w *window, waits bool) {
 	for key, c := range w.cells {
 		switch {
-		case all || c.published && !rs.remembers():
 		case c.published || c.late:
-			continue
+		case c.behind, waits: // whether it was in the window the owner will tell
+			c.late = true
+		default:
+			rs.group(c.labels, c.hash).in.add(span{w.end, w.end}, rs.interval())
+			c.published = true
+			if !c.changed() {
+				c.shown = c.version
+			}
 		}
-		hashes = append(hashes, c.hash)
-		delete(w.cells, key)
+		if c.published && !rs.remembers() {
+			delete(w.cells, key)
+		}
 	}
-	if len(hashes) > 0 {
-		merged := slices.Concat(rs.done[w.end], hashes)
-		slices.Sort(merged)
-		rs.done[w.end] = slices.Compact(merged)
-	}
+}
+
+// waits reports whether parts of this island have not reached all yet.
+func (rs *ruleState) waits(end int64) bool {
+	return slices.ContainsFunc(rs.pending, func(p *pending) bool { return p.end == end && !p.spare })
 }

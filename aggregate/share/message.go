@@ -12,17 +12,30 @@ type message struct {
 	life uint64
 	// boot is the start of the receiver that the sender knows of; the receiver
 	// takes nothing of a message to another one.
-	boot    uint64
-	members []string // of the sender's view, sorted
-	// away are islands that were members not long ago: they are still waited for,
-	// also by those who began after they had gone.
-	away   []away
-	sealed []mark
-	words  []saying
-	states []state
-	parts  []*part
+	boot uint64
+	// plans are those that the receiver may not have, of the views.
+	plans []*plan
+	// views are those that words speak of; the first is the sender's.
+	views   []viewRef
+	islands []island
+	sealed  []mark
+	// lost are the parts of the sender that it cannot send again.
+	lost  []mark
+	words []saying
+	// loads are of the sender's slots in the view loadView.
+	loadView uint64
+	loads    []loadOf
+	states   []state
+	parts    []*part
 	// unknown are the rules of the parts and states that were left out in decoding.
 	unknown []uint64
+}
+
+// viewRef names a view.
+type viewRef struct {
+	members []string // sorted
+	apart   bool
+	plan    uint64 // 0: none
 }
 
 // mark says that all windows of a rule to through are published: by those who own
@@ -32,21 +45,23 @@ type mark struct {
 	through int64
 }
 
-// away is a member that has gone.
-type away struct {
-	name string
-	ms   int64 // for how long
+// island is what is known of one that aggregates or did: for how long it does not
+// any more, and for how long nobody heard it, ms. It is a source still, also for
+// those who began after it had gone.
+type island struct {
+	name        string
+	gone, quiet int64
 }
 
 // saying is a word, see there, of a rule.
 type saying struct {
 	rule    uint64
-	members []string
+	view    int // index
 	owner   string
 	through int64
 }
 
-// state are the totals of groups that the sender knows of.
+// state is what the sender knows of groups.
 type state struct {
 	rule   *rule.Rule
 	groups []stateGroup
@@ -56,6 +71,25 @@ type stateGroup struct {
 	labels labels.Labels
 	hash   uint64
 	counts []count
+	in     spans
+	claims []claim
+	// left are parts of sources that are not there to send them again, where
+	// windows are corrected.
+	left []leftPart
+	// changed are the windows that were published and are to be corrected.
+	changed []int64
+}
+
+type leftPart struct {
+	end int64
+	said
+}
+
+// claim is the value of a window that came late, as it is about to be published
+// or was, so that a next owner publishes none other.
+type claim struct {
+	end int64
+	acc partial.Acc
 }
 
 // count is what one source counted in a group from its birth to asOf.
@@ -76,6 +110,8 @@ type part struct {
 	revision uint32
 	// late: the source had sealed the window, or a newer one, before.
 	late bool
+	// after: the window was published before the source knew that this is there.
+	after bool
 	// last: no piece of this window and no older window follows.
 	last bool
 	asOf int64
@@ -93,10 +129,16 @@ type row struct {
 // reply answers a message.
 type reply struct {
 	boot  uint64
-	taken bool // false: the message was to another start of the receiver
-	// viewed: the receiver has the same members, so that marks hold.
-	viewed    bool
-	published []mark
-	// unknown are rules that the receiver does not have; nothing of them was taken.
-	unknown []uint64
+	taken bool // false: the message was to another start, or named a plan that is unknown
+	// viewed: the receiver has the same view, so that marks hold.
+	viewed bool
+	// rules are all that the receiver shares; of others nothing was taken.
+	rules []told
+}
+
+// told is what a reply says of a rule: which state of it the receiver has, and to
+// where it is published.
+type told struct {
+	rule, birth uint64
+	through     int64
 }

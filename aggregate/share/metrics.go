@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,9 +16,10 @@ type metrics struct {
 	sentBytes               prometheus.Counter
 	receivedBytes           prometheus.Counter
 	samples, refused        prometheus.Counter
-	changes                 prometheus.Counter
-	unreached               *prometheus.GaugeVec
-	stuck                   *health.Handle
+	changes, plans          prometheus.Counter
+	incomplete              *prometheus.CounterVec
+	unreached, unknown      *prometheus.GaugeVec
+	stuck, without, differ  *health.Handle
 }
 
 func newMetrics(s *Share, reg prometheus.Registerer, list *health.List) (*metrics, error) {
@@ -36,22 +36,19 @@ func newMetrics(s *Share, reg prometheus.Registerer, list *health.List) (*metric
 	}
 	m := &metrics{
 		messages:      vec("messages_total", "Messages to and from other islands, by result. Each failed one is tried again.", "result", "delivered", "failed", "malformed", "unknown_rule"),
-		dropped:       vec("dropped_total", "Parts of this island that no owner will get, by reason.", "reason", "overflow", "damaged", "unknown_rule"),
+		dropped:       vec("dropped_total", "Parts of this island that no owner will get, by reason.", "reason", "overflow", "damaged", "unknown_rule", "too_old"),
 		rows:          vec("rows_total", "Groups of windows that came in, this island's own among them, by result.", "result", "taken", "duplicate", "late", "corrected", "unknown", "too_old"),
+		incomplete:    vec("incomplete_windows_total", "Windows that this island published without an island that had been silent for longer than it is waited for: for all that aggregate (most), or for itself, out of reach of the others (apart).", "side", "most", "apart"),
 		sentBytes:     counter("sent_bytes_total", "Bytes of messages to other islands, compressed."),
 		receivedBytes: counter("received_bytes_total", "Bytes of messages of other islands, compressed."),
 		samples:       counter("samples_total", "Samples that this island published as an owner."),
 		refused:       counter("publications_refused_total", "Publications that were refused and are tried again."),
-		changes:       counter("member_changes_total", "Changes of the members, after each of which parts go to their new owners."),
+		changes:       counter("member_changes_total", "Changes of the members, or of who is within reach, or of the plan; after each of them parts go to their new owners."),
+		plans:         counter("plans_total", "Plans that this island made to spread the load of slots."),
 		unreached:     prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name("unreached_seconds"), Help: "For how long nothing gets through to a member."}, []string{"member"}),
+		unknown:       prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name("unknown_rules"), Help: "Rules of this island that a member does not have."}, []string{"member"}),
 	}
-	if list != nil {
-		m.stuck = list.Declare(health.Warning{
-			Code: "aggregate-parts-stuck", Severity: health.SeverityWarning,
-			Title:  "Parts of shared aggregation cannot be delivered",
-			Remedy: "Bring the named islands back, or have them leave the network. Their groups are not published meanwhile; the parts wait in memory and on disk.",
-		})
-	}
+	m.declare(list)
 	if reg == nil {
 		return m, nil
 	}
@@ -61,7 +58,7 @@ func newMetrics(s *Share, reg prometheus.Registerer, list *health.List) (*metric
 	slots := &slotRates{s: s, at: s.o.Now()}
 	var errs []error
 	for _, c := range []prometheus.Collector{
-		m.messages, m.dropped, m.rows, m.sentBytes, m.receivedBytes, m.samples, m.refused, m.changes, m.unreached,
+		m.messages, m.dropped, m.rows, m.sentBytes, m.receivedBytes, m.samples, m.refused, m.changes, m.plans, m.incomplete, m.unreached, m.unknown,
 		gauge("pending_parts", "Parts in memory that are not known to be published.", func() float64 { n, _ := s.waiting(); return float64(n) }),
 		gauge("pending_bytes", "Bytes of the parts in memory.", func() float64 { _, b := s.waiting(); return float64(b) }),
 		gauge("owned_slots", "Slots, of 4096, whose groups this island publishes.", func() float64 { return float64(s.ownedSlots()) }),
@@ -75,9 +72,41 @@ func newMetrics(s *Share, reg prometheus.Registerer, list *health.List) (*metric
 	return m, nil
 }
 
+func (m *metrics) declare(list *health.List) {
+	if list == nil {
+		return
+	}
+	m.stuck = list.Declare(health.Warning{
+		Code: "aggregate-parts-stuck", Severity: health.SeverityWarning,
+		Title:  "Parts of shared aggregation cannot be delivered",
+		Remedy: "Bring the named islands back, or have them leave the network. The parts for them wait in memory and on disk.",
+	})
+	m.without = list.Declare(health.Warning{
+		Code: "aggregate-apart", Severity: health.SeverityWarning,
+		Title:  "Windows of shared aggregation are published without some islands",
+		Remedy: "Bring the named islands back, or have them leave the network. What they saw is missing in the windows of this time; rules with late: correct publish it then, and the totals have it with their next window.",
+	})
+	m.differ = list.Declare(health.Warning{
+		Code: "aggregate-rules-differ", Severity: health.SeverityWarning,
+		Title:  "Islands do not have the same rules of shared aggregation",
+		Remedy: "Give all islands the same rules with distribute: true. Until then windows of the named rules are late or wait.",
+	})
+}
+
+func (m *metrics) lacking(apart bool) {
+	side := "most"
+	if apart {
+		side = "apart"
+	}
+	m.incomplete.WithLabelValues(side).Inc()
+}
+
 func (m *metrics) drop(reason string, n int) { m.dropped.WithLabelValues(reason).Add(float64(n)) }
 
-func (m *metrics) forgetPeer(name string) { m.unreached.DeleteLabelValues(name) }
+func (m *metrics) forgetPeer(name string) {
+	m.unreached.DeleteLabelValues(name)
+	m.unknown.DeleteLabelValues(name)
+}
 
 func (s *Share) waiting() (parts, bytes int) {
 	s.mu.Lock()
@@ -88,15 +117,13 @@ func (s *Share) waiting() (parts, bytes int) {
 	return parts, s.bytes
 }
 
-func (s *Share) ownedSlots() (n int) {
+func (s *Share) ownedSlots() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, at := range s.owned {
-		if at != 0 {
-			n++
-		}
+	if s.view == nil {
+		return 0
 	}
-	return n
+	return len(s.view.own[s.self])
 }
 
 // Loads are the rows that came in so far for each slot.
@@ -139,34 +166,5 @@ func (r *slotRates) Collect(ch chan<- prometheus.Metric) {
 	slices.Sort(rates)
 	for slot, v := range map[string]float64{"all": sum, "median": rates[Slots/2], "busiest": rates[Slots-1]} {
 		ch <- prometheus.MustNewConstMetric(slotRatesDesc(), prometheus.GaugeValue, v, slot)
-	}
-}
-
-// warn says which islands parts wait for.
-func (s *Share) warn() {
-	var names []string
-	oldest := int64(0)
-	for name, p := range s.peers {
-		if name == s.o.Self {
-			continue
-		}
-		lasts := int64(0)
-		if p.failing != 0 {
-			lasts = s.now - p.failing
-		}
-		s.m.unreached.WithLabelValues(name).Set(float64(lasts) / 1000)
-		if lasts >= fresh.Milliseconds() {
-			names = append(names, name)
-			oldest = max(oldest, lasts)
-		}
-	}
-	switch {
-	case s.m.stuck == nil:
-	case len(names) == 0:
-		s.m.stuck.Clear()
-	default:
-		slices.Sort(names)
-		s.m.stuck.Set("%s: nothing gets through, for up to %s; %d bytes of parts wait in memory, %d parts on disk",
-			strings.Join(names, ", "), (time.Duration(oldest) * time.Millisecond).Round(time.Second), s.bytes, s.spilled)
 	}
 }

@@ -1,9 +1,11 @@
 package share
 
 import (
-	"context"
 	"slices"
 	"time"
+
+	"github.com/atoll-mesh/atoll/aggregate/partial"
+	"github.com/atoll-mesh/atoll/aggregate/rule"
 )
 
 // delivered is the progress of a part of which nothing is left to send.
@@ -13,75 +15,99 @@ const delivered = -1
 const (
 	rowsPerMessage  = 2048
 	partsPerMessage = 256
+	bytesPerMessage = 2 << 20
+	// bytesPerPart bounds a part without its totals, which are no more.
+	bytesPerPart = 4 << 20
 )
 
-// peer is a member as one to send to, also this island itself.
+// peer is an island that aggregates as one to send to, also this island itself.
 type peer struct {
-	name  string
-	index int16
-	owner bool   // of any slot
-	boot  uint64 // its start; 0: not known yet
-	given bits   // slots of which it has all totals that this island knew
-	// giving are the groups whose totals are being sent, and the slots they are of.
-	giving  []*givenGroup
-	goal    bits
-	busy    bool
-	synced  bool             // given is all that it holds
-	sent    map[*pending]int // rows delivered
-	says    map[uint64]int64 // per rule: all windows to here are published by it
-	refused map[uint64]int64 // per rule: it did not know the rule, at this time
+	name    string
+	index   int16            // in the view; none where it is out of reach
+	boot    uint64           // its start; 0: not known yet
+	links   map[uint64]*link // by rule
+	plans   map[uint64]bool  // those that it has
+	loads   int64            // when it was last told the loads
 	flight  bool
-	last    int64 // when it was last sent to, Unix ms
-	next    int64 // not before, Unix ms
+	last    int64 // when it was last sent to
+	next    int64 // not before
 	pause   time.Duration
-	failing int64 // since when nothing gets through, Unix ms; 0: all is well
+	failing int64 // since when nothing gets through; 0: all is well
 }
 
+// link is what a peer has of one rule.
+type link struct {
+	birth  uint64 // of its state of the rule; 0: not known
+	resets int
+	lacks  int64 // since when it does not have the rule; 0: it has
+	said   bool  // that it lacks it is in the log
+	given  bits  // slots of which it has all groups that this island knew
+	// giving are the groups that are being sent, and the slots they are of.
+	giving []*givenGroup
+	goal   bits
+	busy   bool             // goal is not reached
+	synced bool             // given is all that it holds
+	sent   map[*pending]int // rows delivered
+	says   int64            // all windows to here are published by it
+}
+
+// givenGroup is a group to be sent; then is called when it was taken.
 type givenGroup struct {
-	rs *ruleState
-	g  *group
+	g    *group
+	then func()
 }
 
 func newPeer(name string, v *view) *peer {
-	index := v.index(name)
-	return &peer{
-		name: name, index: index, owner: slices.Contains(v.first[:], index), sent: map[*pending]int{}, says: map[uint64]int64{}, refused: map[uint64]int64{},
+	return &peer{name: name, index: v.index(name), links: map[uint64]*link{}, plans: map[uint64]bool{}}
+}
+
+func newLink() *link { return &link{sent: map[*pending]int{}, says: never} }
+
+func (p *peer) link(hash uint64) *link {
+	l := p.links[hash]
+	if l == nil {
+		l = newLink()
+		p.links[hash] = l
 	}
+	return l
 }
 
 // change goes over to another view: everything is sent again, and what a peer says
 // holds for the slots that it owned.
 func (p *peer) change(before, v *view, index int16) {
-	old := p.index
-	p.owner = slices.Contains(v.first[:], index)
-	p.index, p.sent, p.says = index, map[*pending]int{}, map[uint64]int64{}
-	p.giving, p.busy, p.synced = nil, false, false
 	var keep bits
 	for k := range Slots {
-		if p.given.has(k) && before.holds(old, k) && v.holds(index, k) {
+		if before.holds(p.index, k) && v.holds(index, k) {
 			keep.set(k)
 		}
 	}
-	p.given = keep
+	p.index = index
+	for _, l := range p.links {
+		for i := range keep {
+			l.given[i] &= keep[i]
+		}
+		l.sent, l.says = map[*pending]int{}, never
+		l.giving, l.busy, l.synced = nil, false, false
+		l.resets++ // what is under way is not noted, also if the view comes back meanwhile
+	}
 }
 
 // restart begins anew with a peer that has.
 func (p *peer) restart(boot uint64) {
-	p.boot, p.given, p.giving, p.busy, p.synced = boot, bits{}, nil, false, false
-	p.sent, p.refused = map[*pending]int{}, map[uint64]int64{}
+	p.boot, p.links, p.plans = boot, map[uint64]*link{}, map[uint64]bool{}
 }
 
-func (p *peer) publishedTo(rule uint64) int64 {
-	if at, ok := p.says[rule]; ok {
-		return at
-	}
-	return never
+// reset begins anew with a rule that the peer had not, or has anew.
+func (l *link) reset(birth uint64) {
+	resets := l.resets + 1
+	*l = *newLink()
+	l.birth, l.resets = birth, resets
 }
 
 // stored is the end of the newest window of this island that a peer has all of.
-func (p *peer) stored(rs *ruleState) int64 {
+func (l *link) stored(rs *ruleState) int64 {
 	for _, part := range rs.pending {
-		if !part.late && p.sent[part] != delivered {
+		if !part.late && l.sent[part] != delivered {
 			return part.end - 1
 		}
 	}
@@ -90,120 +116,167 @@ func (p *peer) stored(rs *ruleState) int64 {
 
 // step is what one message carries, to be noted when it was taken.
 type step struct {
-	view   *view
-	boot   uint64
+	view  *view
+	boot  uint64
+	plans []uint64
+	gives []gave
+	parts []progress
+	room  room
+}
+
+// room is what is left in a message.
+type room struct{ rows, parts, bytes int }
+
+func (r *room) full() bool { return r.rows <= 0 || r.parts <= 0 || r.bytes <= 0 }
+
+type gave struct {
+	l      *link
+	resets int
 	groups int
-	gave   bool
-	parts  []progress
 }
 
 type progress struct {
-	part *pending
-	rows int
+	l      *link
+	resets int
+	part   *pending
+	rows   int
 }
 
 // compose makes the next message to a peer.
 func (s *Share) compose(p *peer) (*message, *step) {
-	m := &message{life: s.life, boot: p.boot, members: s.view.members}
-	st := &step{view: s.view, boot: p.boot}
-	for _, rs := range s.order {
-		if rs.through > never {
-			m.sealed = append(m.sealed, mark{rs.rule.Hash, rs.through})
-		}
-		for _, x := range rs.words {
-			if x.view != s.view || x.owner != p.name {
-				m.words = append(m.words, saying{rs.rule.Hash, x.view.members, x.owner, x.through})
-			}
-		}
-	}
-	for name, x := range s.members {
-		if x.in < s.now {
-			m.away = append(m.away, away{name, s.now - x.in})
-		}
-	}
-	if p.boot == 0 {
+	m := &message{life: s.life, boot: p.boot}
+	st := &step{view: s.view, boot: p.boot, room: room{rowsPerMessage, partsPerMessage, bytesPerMessage}}
+	s.speak(p, m, st)
+	if p.boot == 0 || p.index == none {
 		return m, st
 	}
-	s.give(p, m, st)
-	if !p.busy || st.gave {
-		s.addParts(p, m, st)
+	for _, rs := range s.order {
+		l := p.link(rs.rule.Hash)
+		if l.lacks != 0 {
+			continue
+		}
+		if st.room.full() {
+			break
+		}
+		if p.name == s.o.Self || s.give(p, rs, l, m, st) {
+			s.addParts(p, rs, l, m, st)
+		}
 	}
 	return m, st
 }
 
-// give adds totals of groups that the peer holds since not long ago. Parts follow
-// when it has them all.
-func (s *Share) give(p *peer, m *message, st *step) {
-	if p.name == s.o.Self || p.synced {
-		return
+// speak adds what this island knows of the others, and of what is published.
+func (s *Share) speak(p *peer, m *message, st *step) {
+	s.refer(p, m, st, s.view)
+	known := map[*view]int{s.view: 0}
+	for _, rs := range s.order {
+		if rs.through > never {
+			m.sealed = append(m.sealed, mark{rs.rule.Hash, rs.through})
+		}
+		if rs.lost > never {
+			m.lost = append(m.lost, mark{rs.rule.Hash, rs.lost})
+		}
+		for _, x := range rs.words {
+			if x.view.apart && !s.view.apart || x.view.id == s.view.id && x.owner == p.name {
+				continue
+			}
+			i, ok := known[x.view]
+			if !ok && len(known) >= mostRefs {
+				continue
+			}
+			if !ok {
+				i = s.refer(p, m, st, x.view)
+				known[x.view] = i
+			}
+			m.words = append(m.words, saying{rs.rule.Hash, i, x.owner, x.through})
+		}
 	}
-	if !p.busy {
-		var need bits
-		missing := false
+	for name, x := range s.members {
+		if name != s.o.Self && name != p.name {
+			m.islands = append(m.islands, island{name, s.now - x.in, max(0, s.now-x.known)})
+		}
+	}
+	if p.name != s.o.Self && p.name == s.view.members[0] && s.loadView == s.view.id && s.weighed > p.loads {
+		m.loadView, m.loads, p.loads = s.loadView, s.loads, s.now
+	}
+}
+
+// refer adds a view to those of a message and returns its index.
+func (s *Share) refer(p *peer, m *message, st *step, v *view) int {
+	if id := v.plan.ident(); id != 0 && !p.plans[id] && !slices.Contains(st.plans, id) {
+		m.plans = append(m.plans, v.plan)
+		st.plans = append(st.plans, id)
+	}
+	m.views = append(m.views, viewRef{v.members, v.apart, v.plan.ident()})
+	return len(m.views) - 1
+}
+
+// give adds groups that the peer holds since not long ago, with all that is known
+// of them, and reports whether it has them all then: parts follow after that.
+func (s *Share) give(p *peer, rs *ruleState, l *link, m *message, st *step) bool {
+	if !l.synced && !l.busy {
+		l.goal, l.busy = bits{}, true
 		for k := range Slots {
-			if s.view.holds(p.index, k) && !p.given.has(k) {
-				need.set(k)
-				missing = true
+			if s.view.holds(p.index, k) && !l.given.has(k) {
+				l.goal.set(k)
 			}
 		}
-		if p.synced = !missing; p.synced {
-			return
-		}
-		p.goal, p.busy, p.giving = need, true, nil
-		for _, rs := range s.order {
-			for _, g := range rs.groups {
-				if need.has(g.slot) {
-					p.giving = append(p.giving, &givenGroup{rs, g})
-				}
+		for _, g := range rs.groups {
+			if l.goal.has(g.slot) {
+				l.giving = append(l.giving, &givenGroup{g: g})
 			}
 		}
 	}
-	st.groups = min(len(p.giving), rowsPerMessage)
-	for _, x := range p.giving[:st.groups] {
-		if n := len(m.states); n == 0 || m.states[n-1].rule != x.rs.rule {
-			m.states = append(m.states, state{rule: x.rs.rule})
-		}
-		last := &m.states[len(m.states)-1]
-		last.groups = append(last.groups, stateGroup{labels: x.g.labels, counts: x.g.counts})
+	if len(l.giving) == 0 && !l.busy {
+		return true
 	}
-	st.gave = st.groups == len(p.giving)
+	x := state{rule: rs.rule}
+	for _, next := range l.giving {
+		if st.room.full() {
+			break
+		}
+		g := rs.stateOf(next.g, s.isThere)
+		st.room.rows--
+		st.room.bytes -= g.weight()
+		x.groups = append(x.groups, g)
+	}
+	if len(x.groups) > 0 {
+		m.states = append(m.states, x)
+	}
+	st.gives = append(st.gives, gave{l, l.resets, len(x.groups)})
+	return len(x.groups) == len(l.giving)
 }
 
 // addParts adds what the peer has not got, in order.
-func (s *Share) addParts(p *peer, m *message, st *step) {
-	left := rowsPerMessage - st.groups
-	for _, rs := range s.order {
-		if at, ok := p.refused[rs.rule.Hash]; ok && s.now-at < settleTime.Milliseconds() {
+func (s *Share) addParts(p *peer, rs *ruleState, l *link, m *message, st *step) {
+	for _, waiting := range rs.pending {
+		done := l.sent[waiting]
+		if done == delivered {
 			continue
 		}
-		for _, waiting := range rs.pending {
-			done := p.sent[waiting]
-			if done == delivered {
-				continue
-			}
-			if left <= 0 || len(st.parts) >= partsPerMessage {
-				return
-			}
-			part := s.open(waiting)
-			if part == nil {
-				s.m.drop("damaged", 1)
-				st.parts = append(st.parts, progress{waiting, delivered})
-				continue
-			}
-			end := part.cut(s.view, p.index, done, left)
-			left -= len(part.rows) + 1
-			m.parts = append(m.parts, part)
-			st.parts = append(st.parts, progress{waiting, end})
-			if end != delivered {
-				return
-			}
+		if st.room.full() {
+			return
+		}
+		part := s.open(waiting)
+		if part == nil {
+			s.m.drop("damaged", 1)
+			st.parts = append(st.parts, progress{l, l.resets, waiting, delivered})
+			continue
+		}
+		end := part.cut(s.view, p.index, done, &st.room)
+		st.room.parts--
+		st.room.rows--
+		m.parts = append(m.parts, part)
+		st.parts = append(st.parts, progress{l, l.resets, waiting, end})
+		if end != delivered {
+			return
 		}
 	}
 }
 
-// cut leaves the rows of one member from a place on, at most so many, and returns
-// the place after them.
-func (p *part) cut(v *view, member int16, from, most int) int {
+// cut leaves the rows of one member from a place on, as many as there is room for,
+// and returns the place after them.
+func (p *part) cut(v *view, member int16, from int, left *room) int {
 	rows := p.rows[:0]
 	seen := 0
 	for i := range p.rows {
@@ -213,183 +286,73 @@ func (p *part) cut(v *view, member int16, from, most int) int {
 		if seen++; seen <= from {
 			continue
 		}
-		if len(rows) == most {
+		if left.rows <= 0 || left.bytes <= 0 {
 			p.rows, p.last = rows, false
-			return from + most
+			return from + len(rows)
 		}
+		left.rows--
+		left.bytes -= p.rows[i].weight()
 		rows = append(rows, p.rows[i])
 	}
 	p.rows = rows
 	return delivered
 }
 
-// deliver hands this island's parts to itself.
-func (s *Share) deliver() {
-	p := s.peers[s.o.Self]
-	for {
-		m, st := s.compose(p)
-		if len(st.parts) == 0 {
-			break
-		}
-		s.take(s.o.Self, m)
-		p.note(st)
-	}
-	for _, rs := range s.order {
-		p.says[rs.rule.Hash] = rs.published
-	}
-}
-
 // note what a peer has taken.
 func (p *peer) note(st *step) {
-	if st.groups > 0 {
-		p.giving = p.giving[st.groups:]
+	for _, id := range st.plans {
+		p.plans[id] = true
 	}
-	if st.gave {
-		for k := range p.goal {
-			p.given[k] |= p.goal[k]
+	for _, x := range st.gives {
+		if x.l.resets != x.resets {
+			continue
 		}
-		p.busy, p.giving, p.synced = false, nil, true
+		for _, g := range x.l.giving[:x.groups] {
+			if g.then != nil {
+				g.then()
+			}
+		}
+		if x.l.giving = x.l.giving[x.groups:]; len(x.l.giving) == 0 && x.l.busy {
+			for k := range x.l.goal {
+				x.l.given[k] |= x.l.goal[k]
+			}
+			x.l.busy, x.l.giving, x.l.synced = false, nil, true
+		}
 	}
 	for _, x := range st.parts {
-		if !x.part.gone {
-			p.sent[x.part] = x.rows
+		if x.l.resets == x.resets && !x.part.gone {
+			x.l.sent[x.part] = x.rows
 		}
 	}
 }
 
-// sendAll sends to all peers for which there is a reason to.
-func (s *Share) sendAll(ctx context.Context) {
-	for _, p := range s.peers {
-		if p.name == s.o.Self || p.flight || s.now < p.next || ctx.Err() != nil {
-			continue
-		}
-		silent := s.now - p.last
-		if p.boot != 0 && p.synced && !s.owes(p) && silent < idle.Milliseconds() && (silent < poll.Milliseconds() || !s.asks(p)) {
-			continue
-		}
-		m, st := s.compose(p)
-		p.flight, p.last = true, s.now
-		data := s.codec.pack(m.append(nil))
-		s.m.sentBytes.Add(float64(len(data)))
-		s.sends.Add(1)
-		go s.send(ctx, p, data, st)
+// rowBytes is what a row takes without sketches, roughly; sketches are the parts of
+// an accumulator that can be large.
+const (
+	rowBytes = 64
+	sketches = rule.NeedQuantile | rule.NeedUnique | rule.NeedBuckets | rule.NeedNative
+)
+
+// weight is about how many bytes an accumulator takes on the wire.
+func weight(a *partial.Acc) int {
+	if a == nil || a.Quant == nil && a.Unique == nil && a.Buckets == nil && a.Hist == nil {
+		return rowBytes
 	}
+	return rowBytes + len(partial.AppendAcc(nil, sketches, 0, a))
 }
 
-// owes reports whether the peer has not got all parts yet.
-func (s *Share) owes(p *peer) bool {
-	for _, rs := range s.order {
-		if at, ok := p.refused[rs.rule.Hash]; ok && s.now-at < settleTime.Milliseconds() {
-			continue
-		}
-		for _, waiting := range rs.pending {
-			if p.sent[waiting] != delivered {
-				return true
-			}
-		}
-	}
-	return false
-}
+func (r *row) weight() int { return weight(&r.Acc) + weight(r.total) }
 
-// asks reports whether a part waits for the peer's word.
-func (s *Share) asks(p *peer) bool {
-	for _, rs := range s.order {
-		if len(rs.pending) > 0 && p.publishedTo(rs.rule.Hash) < rs.pending[0].end {
-			return true
-		}
+func (g *stateGroup) weight() int {
+	n := rowBytes
+	for i := range g.counts {
+		n += weight(&g.counts[i].acc)
 	}
-	return false
-}
-
-func (s *Share) send(ctx context.Context, p *peer, data []byte, st *step) {
-	defer s.sends.Done()
-	limited, cancel := context.WithTimeout(ctx, sendTimeout)
-	defer cancel()
-	answer, err := s.o.Transport.Send(limited, p.name, data)
-	var r *reply
-	if err == nil {
-		r, err = s.readReply(answer)
+	for i := range g.claims {
+		n += weight(&g.claims[i].acc)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p.flight = false
-	if s.peers[p.name] != p || ctx.Err() != nil {
-		return
+	for i := range g.left {
+		n += weight(&g.left[i].acc)
 	}
-	if err != nil {
-		s.failed(p, err)
-		return
-	}
-	p.pause, p.next, p.failing = 0, 0, 0
-	s.m.messages.WithLabelValues("delivered").Inc()
-	s.answered(p, r, st)
-	s.signal()
-}
-
-func (s *Share) readReply(answer []byte) (*reply, error) {
-	b, err := s.codec.unpack(answer)
-	if err != nil {
-		return nil, err
-	}
-	return decodeReply(b)
-}
-
-func (s *Share) failed(p *peer, err error) {
-	s.m.messages.WithLabelValues("failed").Inc()
-	if p.failing == 0 {
-		p.failing = s.now
-		s.log.Debug("an island is not reached; its parts wait", "member", p.name, "err", err)
-	}
-	p.pause = min(max(2*p.pause, leastPause), mostPause)
-	p.next = s.now + p.pause.Milliseconds()
-}
-
-// answered notes what a peer said to a message.
-func (s *Share) answered(p *peer, r *reply, st *step) {
-	s.stirred = true
-	if r.boot != p.boot {
-		p.restart(r.boot)
-		return
-	}
-	if !r.taken || st.boot != p.boot {
-		return
-	}
-	for _, x := range r.published {
-		rs := s.rules[x.rule]
-		switch {
-		case rs == nil:
-		case !r.viewed:
-			rs.raise(x.through)
-		case st.view == s.view:
-			p.says[x.rule] = max(x.through, p.publishedTo(x.rule))
-			rs.hearWord(s.view, p.name, x.through)
-		}
-	}
-	if st.view != s.view {
-		return
-	}
-	for _, hash := range r.unknown {
-		p.refused[hash] = s.now
-		s.m.messages.WithLabelValues("unknown_rule").Inc()
-	}
-	st.parts = without(st.parts, r.unknown)
-	p.note(st)
-}
-
-// without leaves out the parts of rules that the receiver did not know.
-func without(all []progress, unknown []uint64) []progress {
-	if len(unknown) == 0 {
-		return all
-	}
-	var out []progress
-next:
-	for _, x := range all {
-		for _, hash := range unknown {
-			if x.part.rs.rule.Hash == hash {
-				continue next
-			}
-		}
-		out = append(out, x)
-	}
-	return out
+	return n
 }

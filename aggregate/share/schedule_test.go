@@ -2,142 +2,64 @@ package share
 
 import (
 	"context"
-	"fmt"
-	"maps"
 	"os"
-	"slices"
-	"strings"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/atoll-mesh/atoll/aggregate/owner"
-	"github.com/atoll-mesh/atoll/aggregate/partial"
+	"github.com/atoll-mesh/atoll/aggregate/rule"
 	"github.com/atoll-mesh/atoll/flow"
 )
 
-// truth is what one owner publishes that sees everything of everybody.
-func (w *world) truth() map[string]float64 {
-	o, err := owner.New(owner.Options{Rules: w.set})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	r := w.set.Rules[0]
-	out := map[string]float64{}
-	for _, end := range slices.Sorted(maps.Keys(w.pushed)) {
-		groups := map[string]*partial.Row{}
-		for _, win := range w.pushed[end] {
-			for _, row := range win.Rows {
-				if have := groups[row.Group.String()]; have != nil {
-					have.Acc.Merge(r.Needs(), &row.Acc)
-				} else {
-					row.Acc = row.Acc.Clone()
-					groups[row.Group.String()] = &row
-				}
-			}
-		}
-		all := &partial.Window{Rule: r, End: end}
-		for _, row := range groups {
-			all.Rows = append(all.Rows, *row)
-		}
-		for _, s := range o.Finish(all) {
-			out[fmt.Sprintf("%s@%d", s.Labels, s.T)] = s.V
-		}
-	}
-	return out
+// plot is what happens in a schedule.
+type plot struct {
+	long   bool // an island is away for longer than it is waited for
+	joins  bool
+	dies   bool // for good
+	leaves bool
+	disk   bool // little memory, the rest on disk
+	jumps  bool // of clocks
+	uneven bool // slots move by their load
+	late   rule.Late
 }
 
-// check compares what was published with the truth. Where islands were away for
-// longer than they are waited for, exact is false: then there is one value still,
-// and the totals come right.
-func (w *world) check(exact bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	truth := w.truth()
-	bad := 0
-	fail := func(format string, args ...any) {
-		if bad++; bad <= 8 {
-			w.t.Errorf("seed %d: "+format, append([]any{w.seed}, args...)...)
-		}
-	}
-	for key, es := range w.said {
-		for _, e := range es[1:] {
-			if e.value != es[0].value {
-				fail("%s has two values: %v", key, es)
-			}
-		}
-		want, known := truth[key]
-		if !known || exact && want != es[0].value {
-			fail("%s is %v, want %v%s", key, es, want, w.shares(key))
-		}
-	}
-	for key, want := range truth {
-		if exact && len(w.said[key]) == 0 {
-			fail("%s is missing, want %v", key, want)
-		}
-	}
-	if !exact {
-		w.checkTotals(truth, fail)
-	}
-	if len(truth) < 100 {
-		fail("only %d values to compare", len(truth))
-	}
-	if bad > 0 {
-		w.t.Errorf("seed %d: %d mistakes of %d values; events:\n%s", w.seed, bad, len(truth), strings.Join(w.events, "\n"))
+func plotOf(seed uint64) plot {
+	return plot{
+		long: seed%10 >= 8, joins: seed%5 == 1, dies: seed%7 == 3, leaves: seed%7 == 5, disk: seed%4 == 0,
+		jumps: seed%2 == 1, uneven: seed%6 >= 4, late: rule.Late(seed / 2 % 3),
 	}
 }
 
-// shares are the increases that each island saw, to tell whose is missing.
-func (w *world) shares(key string) (text string) {
-	if !strings.Contains(key, "increase") {
-		return ""
-	}
-	for end, wins := range w.pushed {
-		for i, win := range wins {
-			for _, row := range win.Rows {
-				job := fmt.Sprintf("job=%q", row.Group.Get("job"))
-				if strings.Contains(key, job) && strings.HasSuffix(key, fmt.Sprint("@", end)) {
-					text += fmt.Sprintf(" %d:%v(slot %d)", i, row.Acc.Increase.Value(), slotOf(win.Rule.Hash, row.Hash))
-				}
-			}
-		}
-	}
-	return text
-}
+func (p plot) exact() bool { return !p.long && !p.dies }
 
-// checkTotals: the last total of each group is what there was altogether.
-func (w *world) checkTotals(truth map[string]float64, fail func(string, ...any)) {
-	last := map[string]string{}
-	for key := range truth {
-		series, _, _ := strings.Cut(key, "@")
-		if strings.Contains(series, "_total\"") && (last[series] == "" || key > last[series]) {
-			last[series] = key
-		}
-	}
-	for _, key := range last {
-		if es := w.said[key]; len(es) == 0 || es[0].value != truth[key] {
-			fail("%s is %v at the end, want %v", key, es, truth[key])
-		}
-	}
-}
+// corrects: windows are the truth in the end. Without the memory for it they are
+// left as they were, and where an island is gone that had a share in them.
+func (p plot) corrects() bool { return p.late == rule.Correct && !p.disk && p.exact() && !p.leaves }
 
 // schedule plays one life of a network.
-func schedule(t *testing.T, seed uint64, long bool) (w *world) {
+func schedule(t *testing.T, seed uint64) (w *world) {
 	synctest.Test(t, func(t *testing.T) {
-		n := 3 + int(seed%3)
-		w = newWorld(t, seed, n)
-		if seed%4 == 0 { // little memory, the rest on disk
+		n, p := 3+int(seed%3), plotOf(seed)
+		w = newWorld(t, seed, n, p.late)
+		w.uneven = p.uneven
+		if p.disk {
 			w.pending = flow.Bytes(2 << 10)
+			if p.dies || p.leaves { // so that they have room for the time until the others go on
+				w.pending = flow.Bytes(16 << 10)
+			}
 			for _, x := range w.nodes {
 				x.dir = t.TempDir()
 			}
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		joins := seed%5 == 1
 		for i, x := range w.nodes {
-			if joins && i == n-1 {
-				w.join(x, 60*time.Second)
+			if p.joins && i == n-1 {
+				w.join(x, 40*time.Second)
 				continue
 			}
 			x.start()
@@ -147,48 +69,71 @@ func schedule(t *testing.T, seed uint64, long bool) (w *world) {
 		for _, x := range w.nodes {
 			x.checkpoint()
 		}
-		for range 3 {
-			w.burst(joins)
-		}
-		if long {
-			w.fault(w.nodes[1], w.between(150*time.Second, 200*time.Second))
-			time.Sleep(w.between(0, 60*time.Second))
-		}
-		w.mu.Lock()
-		w.calm = true
-		w.mu.Unlock()
-		time.Sleep(260 * time.Second) // whoever is away comes back, and is heard
+		w.play(p)
+		w.with(func() { w.calm = true })
+		time.Sleep(150 * time.Second) // whoever is away comes back, and is heard
 		for _, x := range w.nodes {
 			x.mu.Lock()
-			x.last = w.end(time.Now())
+			if x.last == 0 {
+				x.last = w.end(time.Now().Add(20 * time.Second))
+			}
 			x.mu.Unlock()
 		}
-		time.Sleep(160 * time.Second)
+		time.Sleep(130 * time.Second)
 		cancel()
+		for _, x := range w.nodes {
+			if x.share != nil && x.share.plan != nil {
+				w.plans++
+			}
+		}
 		w.close()
 		time.Sleep(20 * time.Second)
-		w.check(!long)
+		w.check(p)
 	})
 	return w
+}
+
+// play is all the trouble that a schedule has.
+func (w *world) play(p plot) {
+	for i := range 3 {
+		if p.jumps {
+			x := w.any()
+			jump := w.between(-10*time.Minute, 10*time.Minute)
+			w.note("the clock of %s jumps by %s", x.name, jump)
+			w.with(func() { x.jump = jump })
+		}
+		w.burst(p.joins)
+		if i == 1 && (p.dies || p.leaves) {
+			w.die(w.nodes[0], p.leaves)
+		}
+	}
+	if p.long {
+		w.fault(w.nodes[1], w.between(100*time.Second, 150*time.Second))
+		time.Sleep(w.between(0, 40*time.Second))
+	}
+}
+
+func (w *world) any() *node { return w.nodes[int(w.between(0, time.Duration(len(w.nodes)-1)))] }
+
+func (w *world) with(f func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f()
 }
 
 // burst is a time of faults, some at once, and one of rest after it: so nobody is
 // out of another's sight for as long as it is waited for.
 func (w *world) burst(joins bool) {
-	w.mu.Lock()
-	w.calm = false
-	w.mu.Unlock()
-	for until := time.Now().Add(45 * time.Second); time.Now().Before(until); {
-		x := w.nodes[int(w.between(0, time.Duration(len(w.nodes)-1)))]
-		if !joins || x != w.nodes[len(w.nodes)-1] {
-			w.fault(x, w.between(time.Second, 40*time.Second))
+	w.with(func() { w.calm = false })
+	for until := time.Now().Add(25 * time.Second); time.Now().Before(until); {
+		x := w.any()
+		if (!joins || x != w.nodes[len(w.nodes)-1]) && !w.isDead(x) {
+			w.fault(x, w.between(time.Second, 22*time.Second))
 		}
-		time.Sleep(w.between(2*time.Second, 30*time.Second))
+		time.Sleep(w.between(2*time.Second, 20*time.Second))
 	}
-	w.mu.Lock()
-	w.calm = true
-	w.mu.Unlock()
-	time.Sleep(60 * time.Second)
+	w.with(func() { w.calm = true })
+	time.Sleep(40 * time.Second)
 }
 
 func (w *world) fault(x *node, d time.Duration) {
@@ -216,39 +161,64 @@ func (w *world) join(n *node, after time.Duration) {
 
 // How many schedules there are, and how many with ATOLL_LONG.
 const (
-	schedules     = 20
-	longSchedules = 200
+	schedules     = 120
+	longSchedules = 2000
 )
 
-// Delay, loss, repetition, partitions, deaths at any instant, joins: the windows of
-// all islands together are the truth, each with one value. Of every ten schedules
-// two have an island away for longer than it is waited for.
+// Delay, loss, repetition, partitions, deaths at any instant, joins, clocks that
+// jump, slots that move: the windows of all islands together are the truth, each
+// with one value.
 func TestSchedules(t *testing.T) {
-	again, most := 0, uint64(schedules)
+	most := uint64(schedules)
 	if os.Getenv("ATOLL_LONG") != "" {
 		most = longSchedules
 	}
-	for seed := range most {
-		w := schedule(t, seed, seed%10 >= 8)
-		for _, es := range w.said {
-			if len(es) > 1 {
-				again++
+	var seed, again, corrected, planned, apart, backlogs, odd atomic.Uint64
+	var all sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		all.Go(func() {
+			for at := seed.Add(1) - 1; at < most && !t.Failed(); at = seed.Add(1) - 1 {
+				w := schedule(t, at)
+				planned.Add(uint64(w.plans))
+				backlogs.Add(uint64(w.backlogs))
+				odd.Add(uint64(w.odd))
+				for _, es := range w.said {
+					again.Add(uint64(len(es) - 1))
+					for _, e := range es {
+						if e.revision > 0 {
+							corrected.Add(1)
+						}
+						if e.apart {
+							apart.Add(1)
+						}
+					}
+				}
 			}
-		}
-		if t.Failed() {
-			break
-		}
+		})
 	}
-	t.Logf("%d values were published again, identically", again)
-	if again == 0 {
-		t.Error("no value was ever published again: the schedules kill nobody at the wrong moment")
+	all.Wait()
+	t.Logf("%d values were published again, %d corrected, %d apart; %d islands had a plan", again.Load(), corrected.Load(), apart.Load(), planned.Load())
+	if t.Logf("%d values of backlogs, %d of them odd", backlogs.Load(), odd.Load()); 50*odd.Load() > backlogs.Load()+500 {
+		t.Errorf("%d of %d values of backlogs are wrong, want less than 2 %%", odd.Load(), backlogs.Load())
 	}
+	if again.Load() == 0 || corrected.Load() == 0 || apart.Load() == 0 || planned.Load() == 0 {
+		t.Error("the schedules leave something out: each of these must be there")
+	}
+}
+
+// One schedule alone, to look into it: SHARE_SEED=17 go test -run TestSeed.
+func TestSeed(t *testing.T) {
+	seed, err := strconv.ParseUint(os.Getenv("SHARE_SEED"), 10, 64)
+	if err != nil {
+		t.Skip("SHARE_SEED names no schedule to play alone")
+	}
+	schedule(t, seed)
 }
 
 // A member that comes or goes moves its own share and nothing else.
 func TestViewsMoveLittle(t *testing.T) {
 	names := []string{"a", "b", "c", "d", "e"}
-	five, four := newView(names), newView(names[:4])
+	five, four := newView(names, false, nil), newView(names[:4], false, nil)
 	moved, owns := 0, map[int16]int{}
 	for k := range Slots {
 		owns[five.first[k]]++

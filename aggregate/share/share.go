@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -40,8 +40,10 @@ const (
 	sendTimeout = 10 * time.Second
 	leastPause  = 250 * time.Millisecond
 	mostPause   = 8 * time.Second
-	// forgetMember is how long an island that left is waited for by those who do
-	// not hear a majority.
+	// outOfReach is how long a member may be heard by nobody before the others make
+	// a view without it.
+	outOfReach = time.Minute
+	// forgetMember is how long an island that left is waited for as a source.
 	forgetMember   = time.Hour
 	defaultPending = flow.Bytes(64 << 20)
 )
@@ -54,7 +56,7 @@ type Options struct {
 	Rules *rule.Set
 	// Members lists the islands that aggregate and are not known to be lost or to
 	// have left; with or without Self. An island that is merely out of reach stays
-	// in: else the two sides of a partition both publish.
+	// in: that the others go on without it is for Share to decide.
 	Members func() []string
 	// Transport reaches them.
 	Transport Transport
@@ -111,43 +113,69 @@ type Share struct {
 	m     *metrics
 	wake  chan struct{}
 	sends sync.WaitGroup
+	begun time.Time
+	calm  time.Duration // balanceEvery
+	least float64       // leastLoad
+	// known are the rules by hash; the map is replaced, not changed.
+	known atomic.Pointer[map[uint64]*rule.Rule]
 
 	// turn is held by who publishes.
 	turn sync.Mutex
 
-	mu      sync.Mutex
-	life    uint64
-	now     int64 // Unix ms
-	agreed  int64 // since when a majority agrees on the view, Unix ms; 0: it does not
-	rules   map[uint64]*ruleState
-	order   []*ruleState
-	views   views
-	view    *view
-	self    int16
-	owned   [Slots]int64 // since when this island owns a slot, Unix ms; 0: it does not
-	members map[string]*member
-	peers   map[string]*peer
-	load    [Slots]uint64
-	stirred bool  // something came that may complete a window
-	judged  int64 // when windows were looked at last, Unix ms
+	mu     sync.Mutex
+	life   uint64
+	now    int64 // ms that have passed since New, and one: no clock that jumps
+	wall   int64 // Unix ms
+	agreed int64 // since when enough members agree on the view; 0: they do not
+	births uint64
+	rules  map[uint64]*ruleState
+	order  []*ruleState
+	views  views
+	// listed are those that aggregate; the view has those of them that are within
+	// reach. whole is the newest view that was not apart.
+	listed      []string
+	view, whole *view
+	self        int16
+	changed     int64 // when the view came
+	members     map[string]*member
+	peers       map[string]*peer
+	stirred     bool  // something came that may complete a window
+	judged      int64 // when windows were looked at last
+	spoken      int64 // when another island said something last, Unix ms
+	warned      int64 // when warnings were looked at last
+
+	plan     *plan // the newest
+	plans    []*plan
+	load     [Slots]uint64
+	before   [Slots]uint64
+	rate     [Slots]float64
+	weighed  int64
+	loads    []loadOf // of this island, for the steward
+	loadView uint64
+	reports  map[string]report
 
 	bytes   int // of the parts in memory
+	spare   int // of those that are kept for the case of a correction
 	queue   *queue.Queue
 	spilled int // entries in the queue that were not read yet
 	taken   *queue.Entry
 	covered *queue.Entry // taken, as of the last Snapshot
 }
 
-// member is what is known of an island as a source.
+// member is what is known of an island as a source. Times are as Share.now.
 type member struct {
-	since, in, heard int64 // first and last seen among the members, last heard, Unix ms
-	view             uint64
+	since, in int64 // first and last seen among those that aggregate
+	heard     int64 // when it last said something here
+	known     int64 // when it last said something to any island within reach
+	view      uint64
+	life      uint64 // as a source
 }
 
 // ruleState is what one rule has.
 type ruleState struct {
-	rule *rule.Rule
-	cum  rule.Needs // 0: no cumulative output
+	rule  *rule.Rule
+	cum   rule.Needs // 0: no cumulative output
+	birth uint64     // tells it from an earlier state of the same rule
 
 	// As a source.
 	newest  int64 // end of the newest window that was sealed here
@@ -155,19 +183,24 @@ type ruleState struct {
 	sealed  int64 // all own windows to here are published
 	seq     uint64
 	pending []*pending // by seq
+	lost    int64      // parts of windows to here cannot be sent again
 
-	// groups have totals, by the bytes of their labels.
+	// groups have totals, and where they were published, by the bytes of their labels.
 	groups map[string]*group
 	swept  int64
 
 	// As an owner.
 	marks     map[string][]sourceMark
+	gaps      map[string]int64 // by source: parts of windows to here are not sent again
+	arrivals  []arrival
+	latest    int64 // end of the newest window that any source spoke of
 	windows   map[int64]*window
-	through   int64 // all windows to here are published, by whoever owned them
-	published int64 // all windows to here are published where this island owns
-	done      map[int64][]uint64
+	through   int64  // all windows to here are published, by whoever owned them
+	published int64  // all windows to here are published where this island owns
+	origin    int64  // this island was there when windows past here were published
+	turned    int64  // a source that is past here has said all again since the view changed
+	shown     *reach // to where this island published in the present view; nil: nothing
 	words     []word
-	slots     *[Slots]int64 // to where each slot is published, from words; nil: through
 	scratch   []byte
 }
 
@@ -177,6 +210,9 @@ type sourceMark struct {
 	view    *view
 	through int64
 }
+
+// arrival is when a source first spoke of a window that ends at end, or later.
+type arrival struct{ end, at int64 }
 
 const never = -1 << 62
 
@@ -190,9 +226,10 @@ func New(o Options) (*Share, error) {
 		return nil, fmt.Errorf("sharing aggregation: %w", err)
 	}
 	s := &Share{
-		o: o, log: o.Logger, codec: c, life: o.Start, wake: make(chan struct{}, 1),
-		rules: map[uint64]*ruleState{}, members: map[string]*member{}, peers: map[string]*peer{},
+		o: o, log: o.Logger, codec: c, life: o.Start, wake: make(chan struct{}, 1), begun: time.Now(), calm: balanceEvery, least: leastLoad,
+		rules: map[uint64]*ruleState{}, members: map[string]*member{}, peers: map[string]*peer{}, reports: map[string]report{},
 	}
+	s.clock()
 	if s.m, err = newMetrics(s, o.Registerer, o.Health); err != nil {
 		return nil, err
 	}
@@ -200,10 +237,16 @@ func New(o Options) (*Share, error) {
 	return s, s.openQueue()
 }
 
-func newRuleState(r *rule.Rule) *ruleState {
+// clock takes the time.
+func (s *Share) clock() {
+	s.now, s.wall = time.Since(s.begun).Milliseconds()+1, s.o.Now().UnixMilli()
+}
+
+func newRuleState(r *rule.Rule, birth uint64) *ruleState {
 	return &ruleState{
-		rule: r, cum: owner.CumulativeNeeds(r), newest: never, offered: never, sealed: never, through: never, published: never,
-		groups: map[string]*group{}, marks: map[string][]sourceMark{}, windows: map[int64]*window{}, done: map[int64][]uint64{},
+		rule: r, cum: owner.CumulativeNeeds(r), birth: birth,
+		newest: never, offered: never, sealed: never, through: never, published: never, latest: never, lost: never, turned: never, origin: never,
+		groups: map[string]*group{}, marks: map[string][]sourceMark{}, gaps: map[string]int64{}, windows: map[int64]*window{},
 	}
 }
 
@@ -212,6 +255,7 @@ func (s *Share) Reload(set *rule.Set) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.rules
+	known := map[uint64]*rule.Rule{}
 	s.rules, s.order = map[uint64]*ruleState{}, nil
 	for _, r := range set.Rules {
 		if !r.Distribute {
@@ -219,10 +263,11 @@ func (s *Share) Reload(set *rule.Set) {
 		}
 		rs := before[r.Hash]
 		if rs == nil {
-			rs = newRuleState(r)
+			s.births++
+			rs = newRuleState(r, s.births)
 		}
 		rs.rule, rs.cum = r, owner.CumulativeNeeds(r)
-		s.rules[r.Hash] = rs
+		s.rules[r.Hash], known[r.Hash] = rs, r
 		s.order = append(s.order, rs)
 	}
 	for hash, rs := range before {
@@ -230,17 +275,16 @@ func (s *Share) Reload(set *rule.Set) {
 			for _, p := range rs.pending {
 				s.forgetPart(p)
 			}
+			for _, p := range s.peers {
+				delete(p.links, hash)
+			}
 		}
 	}
+	s.known.Store(&known)
 }
 
-// find is the rule with a hash; nil if it is not shared here. s.mu is held.
-func (s *Share) find(hash uint64) *rule.Rule {
-	if rs := s.rules[hash]; rs != nil {
-		return rs.rule
-	}
-	return nil
-}
+// find is the rule with a hash; nil if it is not shared here.
+func (s *Share) find(hash uint64) *rule.Rule { return (*s.known.Load())[hash] }
 
 // Run sends and publishes until ctx ends, then closes what New opened.
 func (s *Share) Run(ctx context.Context) error {
@@ -293,73 +337,18 @@ func (s *Share) step(ctx context.Context) {
 	defer s.mu.Unlock()
 	s.settle()
 	s.prune()
+	s.weigh()
 	s.sendAll(ctx)
 	s.warn()
-}
-
-// look takes the time, and the members as they are now.
-func (s *Share) look(members []string) {
-	s.now = max(s.now, s.o.Now().UnixMilli())
-	v := s.views.get(append(slices.Clone(members), s.o.Self))
-	for _, name := range v.members {
-		m := s.members[name]
-		if m == nil || m.in < s.now-forgetMember.Milliseconds() {
-			m = &member{since: s.now}
-			s.members[name] = m
-		}
-		m.in = s.now
-	}
-	for name, m := range s.members {
-		if m.in < s.now-forgetMember.Milliseconds() {
-			delete(s.members, name)
-		}
-	}
-	if s.view == nil || v.id != s.view.id {
-		s.change(v)
-	}
-	s.agreed = since(s.agreed, s.majority(), s.now)
-}
-
-// change goes over to another view.
-func (s *Share) change(v *view) {
-	before := s.view
-	s.stirred = true
-	s.view, s.self, s.agreed = v, v.index(s.o.Self), 0
-	for k := range Slots {
-		s.owned[k] = since(s.owned[k], v.first[k] == s.self, s.now)
-	}
-	for name, p := range s.peers {
-		i := v.index(name)
-		if i == none {
-			s.m.forgetPeer(name)
-			delete(s.peers, name)
-			continue
-		}
-		p.change(before, v, i)
-	}
-	for _, name := range v.members {
-		if s.peers[name] == nil {
-			s.peers[name] = newPeer(name, v)
-		}
-	}
-	s.peers[s.o.Self].boot = s.o.Start
-	for _, rs := range s.order {
-		rs.published = rs.through
-	}
-	s.m.changes.Inc()
-}
-
-func since(at int64, holds bool, now int64) int64 {
-	switch {
-	case !holds:
-		return 0
-	case at == 0:
-		return now
-	}
-	return at
 }
 
 // hold is how long a source is waited for, ms.
 func (s *Share) hold(r *rule.Rule) int64 { return (r.MaxLag + s.o.Grace).Milliseconds() }
 
 func (rs *ruleState) interval() int64 { return rs.rule.Interval.Milliseconds() }
+
+// horizon is the end of the newest window that is too old for anything. A clock
+// that runs ahead of the windows does not count.
+func (s *Share) horizon(rs *ruleState) int64 {
+	return min(s.wall, max(rs.latest, rs.newest)) - rs.rule.MaxAge.Milliseconds() - s.hold(rs.rule) - rs.interval()
+}

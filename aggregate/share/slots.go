@@ -24,17 +24,33 @@ func mix(x uint64) uint64 {
 
 const none = -1
 
-// view is who owns what, for one set of members. It is immutable.
+// view is who owns what, for one set of members and one plan. It is immutable.
 type view struct {
 	members []string // sorted
-	id      uint64   // equal for equal members
-	first   [Slots]int16
-	second  [Slots]int16 // none where there is one member
+	// apart: islands that aggregate are out of reach of these, and these are not the
+	// side that goes on for all.
+	apart  bool
+	plan   *plan  // nil: none
+	id     uint64 // equal for equal members, plan and apart
+	first  [Slots]int16
+	second [Slots]int16 // none where there is one member
+	// own are the slots of each owner, deputies those who are second in them.
+	own      [][]uint16
+	deputies [][]int16
 }
 
-func newView(members []string) *view {
-	v := &view{members: slices.Compact(slices.Sorted(slices.Values(members)))}
-	v.id = idOf(v.members)
+// viewID is that of a view of sorted members.
+func viewID(members []string, apart bool, plan uint64) uint64 {
+	id := idOf(members) ^ plan
+	if apart {
+		id = mix(id)
+	}
+	return id
+}
+
+func newView(members []string, apart bool, p *plan) *view {
+	v := &view{members: slices.Compact(slices.Sorted(slices.Values(members))), apart: apart, plan: p}
+	v.id = viewID(v.members, apart, p.ident())
 	hashes := make([]uint64, len(v.members))
 	for i, m := range v.members {
 		hashes[i] = idOf([]string{m})
@@ -42,7 +58,30 @@ func newView(members []string) *view {
 	for k := range Slots {
 		v.first[k], v.second[k] = v.two(hashes, k)
 	}
+	if p != nil {
+		for _, x := range p.moves {
+			v.move(int(x.slot), v.index(x.first), v.index(x.second))
+		}
+	}
+	v.own, v.deputies = make([][]uint16, len(v.members)), make([][]int16, len(v.members))
+	for k := range Slots {
+		v.own[v.first[k]] = append(v.own[v.first[k]], uint16(k))
+		if d := &v.deputies[v.first[k]]; !slices.Contains(*d, v.second[k]) {
+			*d = append(*d, v.second[k])
+		}
+	}
 	return v
+}
+
+// move puts those in front whom a plan names, as far as they are there.
+func (v *view) move(slot int, first, second int16) {
+	for _, m := range []int16{second, first} {
+		switch m {
+		case none, v.first[slot]:
+		default:
+			v.first[slot], v.second[slot] = m, v.first[slot]
+		}
+	}
 }
 
 func idOf(members []string) uint64 {
@@ -86,6 +125,9 @@ func (v *view) holds(member int16, slot int) bool {
 	return member != none && (v.first[slot] == member || v.second[slot] == member)
 }
 
+// owns reports whether the member with an index owns any slot.
+func (v *view) owns(member int16) bool { return member != none && len(v.deputies[member]) > 0 }
+
 // views remembers those in use: each costs time to make.
 type views struct {
 	recent []*view
@@ -93,9 +135,9 @@ type views struct {
 
 const mostViews = 8
 
-func (vs *views) get(members []string) *view {
-	sorted := slices.Compact(slices.Sorted(slices.Values(members)))
-	id := idOf(sorted)
+// get finds or makes the view of sorted members, each there once.
+func (vs *views) get(sorted []string, apart bool, p *plan) *view {
+	id := viewID(sorted, apart, p.ident())
 	for i, v := range vs.recent {
 		if v.id == id && slices.Equal(v.members, sorted) {
 			copy(vs.recent[1:i+1], vs.recent[:i])
@@ -103,7 +145,7 @@ func (vs *views) get(members []string) *view {
 			return v
 		}
 	}
-	v := newView(sorted)
+	v := newView(sorted, apart, p)
 	vs.recent = slices.Insert(vs.recent, 0, v)
 	vs.recent = vs.recent[:min(len(vs.recent), mostViews)]
 	return v

@@ -3,25 +3,27 @@ package share
 import (
 	"cmp"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/atoll-mesh/atoll/aggregate/partial"
-	"github.com/atoll-mesh/atoll/flow/queue"
 )
 
-// pending is a part of this island that is not known to be published.
+// pending is a part of this island that is not known to be published, or a spare:
+// one that is kept until the horizon all the same.
 type pending struct {
-	rs   *ruleState
-	end  int64
-	seq  uint64
-	late bool
-	blob []byte // the part with all its rows, packed
-	gone bool   // it waits no more
+	rs    *ruleState
+	end   int64
+	seq   uint64
+	late  bool
+	after bool // the window was published, maybe without this
+	more  bool // further parts of the same window follow
+	spare bool
+	at    int64  // since when all have the spare; 0: they do not
+	blob  []byte // the part with all its rows, packed
+	gone  bool   // it waits no more
 }
 
 // Push takes a window that the engine sealed. Open windows are left alone, since
@@ -38,19 +40,46 @@ func (s *Share) Push(w *partial.Window) error {
 	if w.Open {
 		return nil
 	}
-	p := rs.part(source{s.o.Self, s.life}, w)
-	return s.keep(&pending{rs: rs, end: p.end, seq: p.seq, late: p.late, blob: s.codec.pack(p.append(nil))}, true)
+	late := w.End <= rs.newest
+	pieces := split(w)
+	for i, piece := range pieces {
+		p := rs.part(source{s.o.Self, s.life}, piece, late)
+		p.last = i == len(pieces)-1
+		err := s.keep(&pending{rs: rs, end: p.end, seq: p.seq, late: late, more: !p.last, blob: s.codec.pack(p.append(nil))}, true)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// split cuts a window into pieces that can be sent, and taken apart again.
+func split(w *partial.Window) (out []*partial.Window) {
+	slices.SortFunc(w.Rows, func(a, b partial.Row) int { return labels.Compare(a.Group, b.Group) })
+	from, bytes := 0, 0
+	cut := func(to int) {
+		piece := *w
+		piece.Rows = w.Rows[from:to]
+		out = append(out, &piece)
+		from, bytes = to, 0
+	}
+	for i := range w.Rows {
+		if bytes += weight(&w.Rows[i].Acc); i-from >= partial.MaxRows || bytes > bytesPerPart && i > from {
+			cut(i)
+		}
+	}
+	cut(len(w.Rows))
+	return out
 }
 
 // part counts a window of this island.
-func (rs *ruleState) part(self source, w *partial.Window) *part {
+func (rs *ruleState) part(self source, w *partial.Window, late bool) *part {
 	rs.seq++
-	p := &part{rule: rs.rule, end: w.End, revision: w.Revision, late: w.End <= rs.newest, last: true, asOf: w.End, seq: rs.seq}
-	if p.late {
+	p := &part{rule: rs.rule, end: w.End, revision: w.Revision, late: late, last: true, asOf: w.End, seq: rs.seq}
+	if late {
 		p.asOf = rs.newest + 1
 	}
 	rs.newest = max(rs.newest, w.End)
-	slices.SortFunc(w.Rows, func(a, b partial.Row) int { return labels.Compare(a.Group, b.Group) })
 	for i := range w.Rows {
 		r := row{Row: w.Rows[i]}
 		if rs.cum != 0 {
@@ -66,6 +95,7 @@ func (rs *ruleState) part(self source, w *partial.Window) *part {
 
 // keep holds a part in memory, or on disk if others wait there or memory is full.
 func (s *Share) keep(p *pending, spill bool) error {
+	s.shed(func() bool { return s.spare > 0 && s.bytes+len(p.blob) > int(s.o.MaxPending) }, true)
 	full := s.bytes > 0 && s.bytes+len(p.blob) > int(s.o.MaxPending)
 	if spill && s.queue != nil && (s.spilled > 0 || full) {
 		err := s.queue.Put(p.entry())
@@ -85,67 +115,72 @@ func (s *Share) keep(p *pending, spill bool) error {
 	}
 	s.bytes += len(p.blob)
 	if s.queue == nil {
-		s.shed()
+		s.shed(func() bool { return s.bytes > int(s.o.MaxPending) }, false)
 	}
 	return nil
 }
 
-// shed gives up the oldest parts where there is no disk for what memory cannot hold.
-func (s *Share) shed() {
-	for s.bytes > int(s.o.MaxPending) {
-		var oldest *pending
+// shed gives up the oldest parts while there are too many: spares first, and only
+// where there is no disk for what memory cannot hold, others.
+func (s *Share) shed(over func() bool, spares bool) {
+	for over() {
+		var from *ruleState
+		at := 0
 		for _, rs := range s.order {
-			if len(rs.pending) > 0 && (oldest == nil || rs.pending[0].end < oldest.end) {
-				oldest = rs.pending[0]
+			i := slices.IndexFunc(rs.pending, func(p *pending) bool { return p.spare || !spares })
+			if i >= 0 && (from == nil || rs.pending[i].end < from.pending[at].end) {
+				from, at = rs, i
 			}
 		}
-		if oldest == nil {
+		if from == nil {
 			return
 		}
-		oldest.rs.pending = oldest.rs.pending[1:]
-		s.forgetPart(oldest)
-		s.m.drop("overflow", 1)
+		p := from.pending[at]
+		from.pending = slices.Delete(from.pending, at, at+1)
+		from.lost = max(from.lost, p.end)
+		if s.forgetPart(p); !p.spare {
+			s.m.drop("overflow", 1)
+		}
 	}
 }
 
 func (s *Share) forgetPart(p *pending) {
 	s.bytes -= len(p.blob)
+	if p.spare {
+		s.spare -= len(p.blob)
+	}
 	p.gone = true
 	for _, to := range s.peers {
-		delete(to.sent, p)
+		if l := to.links[p.rs.rule.Hash]; l != nil {
+			delete(l.sent, p)
+		}
 	}
 }
 
-func (s *Share) openQueue() error {
-	if s.o.Dir == "" {
-		return nil
-	}
-	family, err := queue.NewFamily("aggregate_share", "queue", s.o.Registerer, s.o.Health)
-	if err != nil {
-		return err
-	}
-	s.queue, err = queue.Open(queue.Options{
-		Dir: filepath.Join(s.o.Dir, "parts"), Name: "parts", MaxBytes: s.o.MaxQueue, Family: family, Logger: s.log,
-	})
-	if err != nil {
-		return fmt.Errorf("open the queue of parts for other islands: %w", err)
-	}
-	s.spilled = int(s.queue.Stats().Entries)
-	return nil
-}
-
-// An entry of the queue: the rule's hash, end, seq, late, and the packed part.
+// An entry of the queue: the rule's hash, end, seq, flags, and the packed part.
 const entryHead = 8 + 8 + 8 + 1
+
+const (
+	entryLate = 1 << iota
+	entryMore
+	entryAfter
+)
 
 func (p *pending) entry() []byte {
 	b := binary.LittleEndian.AppendUint64(nil, p.rs.rule.Hash)
 	b = binary.LittleEndian.AppendUint64(b, uint64(p.end))
 	b = binary.LittleEndian.AppendUint64(b, p.seq)
-	late := byte(0)
+	flags := byte(0)
 	if p.late {
-		late = 1
+		flags |= entryLate
 	}
-	return append(append(b, late), p.blob...)
+	if p.more {
+		flags |= entryMore
+	}
+	if p.after {
+		flags |= entryAfter
+	}
+	return append(append(b, flags), p.blob...)
 }
 
 // fromEntry returns nil for a part of a rule that is gone.
@@ -159,40 +194,8 @@ func (s *Share) fromEntry(b []byte) *pending {
 	}
 	return &pending{
 		rs: rs, end: int64(binary.LittleEndian.Uint64(b[8:])), seq: binary.LittleEndian.Uint64(b[16:]),
-		late: b[24] != 0, blob: b[entryHead:],
+		late: b[24]&entryLate != 0, more: b[24]&entryMore != 0, after: b[24]&entryAfter != 0, blob: b[entryHead:],
 	}
-}
-
-// refill takes parts back from disk once there is room for them.
-func (s *Share) refill() {
-	for s.queue != nil && s.spilled > 0 && s.bytes < int(s.o.MaxPending)/2 {
-		e, ok, err := s.queue.TryNext()
-		if err != nil {
-			s.log.Warn("parts on disk cannot be read now", "err", err)
-			return
-		}
-		if !ok { // the oldest were dropped, and counted, because the queue was full
-			s.spilled = 0
-			return
-		}
-		s.spilled--
-		s.taken = &e
-		if p := s.fromEntry(e.Data); p != nil {
-			_ = s.keep(p, false) // in memory there is no error
-		} else {
-			s.m.drop("unknown_rule", 1)
-		}
-	}
-}
-
-// acknowledge lets go of what an earlier snapshot has.
-func (s *Share) acknowledge() {
-	if s.covered != nil {
-		if err := s.queue.Ack(*s.covered); err != nil && !errors.Is(err, queue.ErrClosed) {
-			s.log.Warn("parts on disk stay behind", "err", err)
-		}
-	}
-	s.covered = s.taken
 }
 
 // open is the part of a pending one with all rows; nil if its bytes are damaged.
@@ -202,6 +205,7 @@ func (s *Share) open(p *pending) *part {
 		d := &decoder{b: b, find: s.find}
 		out := d.part()
 		if d.err == nil {
+			out.after = p.after
 			return out
 		}
 		err = d.err
@@ -210,36 +214,97 @@ func (s *Share) open(p *pending) *part {
 	return nil
 }
 
-// settle forgets the parts that are published.
+// settle forgets the parts that are published, but for spares.
 func (s *Share) settle() {
 	for _, rs := range s.order {
-		blocked := false
+		if len(rs.pending) == 0 {
+			continue
+		}
+		horizon, blocked := s.horizon(rs), false
 		rs.pending = slices.DeleteFunc(rs.pending, func(p *pending) bool {
+			if p.end <= horizon {
+				if !p.spare {
+					s.m.drop("too_old", 1)
+				}
+				s.forgetPart(p)
+				return true
+			}
+			if p.spare {
+				return s.isDone(p)
+			}
 			if !p.late && blocked {
 				return false
 			}
 			if !s.isPublished(p) {
+				p.after = p.after || !p.late && rs.through >= p.end
 				blocked = blocked || !p.late
 				return false
 			}
-			if !p.late {
-				rs.sealed = max(rs.sealed, p.end)
-				rs.raise(rs.sealed)
-			}
-			s.forgetPart(p)
-			return true
+			return s.finish(p)
 		})
 	}
+}
+
+// finish deals with a part that is published and reports whether it can go. It is
+// kept where windows are corrected, since a next owner needs all of one; where it
+// was published apart from others, who have not got it; and for a while where it
+// is late, since nobody says that such a one is published.
+func (s *Share) finish(p *pending) bool {
+	if !p.late && !p.more {
+		p.rs.sealed = max(p.rs.sealed, p.end)
+		if !s.view.apart {
+			p.rs.raise(p.rs.sealed)
+		}
+	}
+	if !p.late && !s.view.apart && !p.rs.remembers() {
+		s.forgetPart(p)
+		return true
+	}
+	p.after = p.after || s.view.apart
+	p.spare, p.at = true, s.now
+	s.spare += len(p.blob)
+	return false
+}
+
+// isDone: all have had a spare for so long that what was to be done with it is.
+func (s *Share) isDone(p *pending) bool {
+	switch {
+	case p.rs.remembers() || s.view.apart:
+		return false
+	case !s.allHave(p):
+		p.after = p.after || p.at != 0 && s.now-p.at > 3*settleTime.Milliseconds()
+		p.at = 0
+		return false
+	case p.at == 0:
+		p.at = s.now
+	}
+	if s.now-p.at <= 2*s.hold(p.rs.rule) {
+		return false
+	}
+	s.forgetPart(p)
+	return true
+}
+
+func (s *Share) allHave(p *pending) bool {
+	for _, to := range s.peers {
+		if to.index != none && to.link(p.rs.rule.Hash).sent[p] != delivered {
+			return false
+		}
+	}
+	return true
 }
 
 // isPublished: all members have the part, and the owners published it. Where
 // others say that it is published the owners do not need to.
 func (s *Share) isPublished(p *pending) bool {
+	if !s.allHave(p) {
+		return false
+	}
+	if p.late || p.rs.through >= p.end {
+		return true
+	}
 	for _, to := range s.peers {
-		if to.sent[p] != delivered {
-			return false
-		}
-		if !p.late && p.rs.through < p.end && to.owner && to.publishedTo(p.rs.rule.Hash) < p.end {
+		if s.view.owns(to.index) && to.link(p.rs.rule.Hash).says < p.end {
 			return false
 		}
 	}

@@ -15,7 +15,7 @@ import (
 
 // The state is one frame per thing: a length and that many bytes.
 const (
-	stateVersion = 1
+	stateVersion = 2
 	mostFrame    = 256 << 20
 )
 
@@ -24,12 +24,13 @@ const (
 	frameRule
 	frameGroup
 	framePart
-	frameDone
 	frameMember
+	framePlan
+	frameWord
 )
 
-// Snapshot writes what a restart needs: what was counted, the parts in memory that
-// are not published, which windows are. It must be of the same cut as the
+// Snapshot writes what a restart needs: what was counted, the parts in memory,
+// which windows are published. It must be of the same cut as the
 // engine's: windows that were sealed after it are pushed again after Restore.
 func (s *Share) Snapshot(w io.Writer) error {
 	s.mu.Lock()
@@ -40,35 +41,16 @@ func (s *Share) Snapshot(w io.Writer) error {
 		_, _ = out.Write(b)
 	}
 	frame(binary.AppendUvarint([]byte{stateVersion}, s.life))
+	s.clock()
 	for _, name := range slices.Sorted(maps.Keys(s.members)) {
-		m := s.members[name]
-		frame(binary.AppendVarint(binary.AppendVarint(appendText([]byte{frameMember}, name), m.since), m.in))
+		gone := s.now - s.members[name].in
+		frame(binary.AppendVarint(appendText([]byte{frameMember}, name), s.wall-gone))
+	}
+	for _, p := range s.plans {
+		frame(p.append([]byte{framePlan}))
 	}
 	for _, rs := range s.order {
-		b := binary.LittleEndian.AppendUint64([]byte{frameRule}, rs.rule.Hash)
-		for _, v := range []int64{rs.newest, rs.sealed, rs.through} {
-			b = binary.AppendVarint(b, v)
-		}
-		frame(binary.AppendUvarint(b, rs.seq))
-		for _, key := range slices.Sorted(maps.Keys(rs.groups)) {
-			g := rs.groups[key]
-			b := appendGroup([]byte{frameGroup}, rs.cum, &stateGroup{labels: g.labels, counts: g.counts})
-			b = binary.AppendUvarint(binary.AppendVarint(b, g.shown), uint64(len(g.recent)))
-			for i := range g.recent {
-				b = partial.AppendAcc(binary.AppendVarint(b, g.recent[i].end), rs.cum, 0, &g.recent[i].acc)
-			}
-			frame(b)
-		}
-		for _, p := range rs.pending {
-			frame(append([]byte{framePart}, p.entry()...))
-		}
-		for _, end := range slices.Sorted(maps.Keys(rs.done)) {
-			b := binary.AppendVarint([]byte{frameDone}, end)
-			for _, hash := range rs.done[end] {
-				b = binary.LittleEndian.AppendUint64(b, hash)
-			}
-			frame(b)
-		}
+		rs.snapshot(frame)
 	}
 	frame([]byte{frameEnd})
 	if err := out.Flush(); err != nil {
@@ -78,6 +60,31 @@ func (s *Share) Snapshot(w io.Writer) error {
 		s.acknowledge()
 	}
 	return nil
+}
+
+func (rs *ruleState) snapshot(frame func([]byte)) {
+	b := binary.LittleEndian.AppendUint64([]byte{frameRule}, rs.rule.Hash)
+	for _, v := range []int64{rs.newest, rs.sealed, rs.through, rs.lost} {
+		b = binary.AppendVarint(b, v)
+	}
+	frame(binary.AppendUvarint(b, rs.seq))
+	for _, x := range rs.words {
+		ref := viewRef{x.view.members, x.view.apart, x.view.plan.ident()}
+		frame(binary.AppendVarint(appendText(ref.append([]byte{frameWord}), x.owner), x.through))
+	}
+	for _, key := range slices.Sorted(maps.Keys(rs.groups)) {
+		g := rs.groups[key]
+		x := stateGroup{labels: g.labels, counts: g.counts, in: g.in}
+		b := binary.AppendVarint(binary.AppendVarint(x.append([]byte{frameGroup}, rs.rule), g.last), g.shown)
+		b = binary.AppendUvarint(b, uint64(len(g.recent)))
+		for i := range g.recent {
+			b = partial.AppendAcc(binary.AppendVarint(b, g.recent[i].end), rs.cum, 0, &g.recent[i].acc)
+		}
+		frame(b)
+	}
+	for _, p := range rs.pending {
+		frame(append([]byte{framePart}, p.entry()...))
+	}
 }
 
 // Restore reads what Snapshot wrote, and no byte beyond it; what is of rules that
@@ -137,8 +144,13 @@ func (s *Share) restore(r io.Reader) error {
 		case kind == frameRule:
 			rs = s.restoreRule(d)
 		case kind == frameMember:
-			s.members[d.text()] = &member{since: d.varint(), in: d.varint()}
-		case kind > frameMember:
+			name, in := d.text(), d.varint()
+			s.members[name] = &member{since: s.now, known: s.now, in: s.now - max(0, s.wall-in)}
+		case kind == framePlan:
+			if p := d.plan(); p != nil {
+				s.learnPlan(p)
+			}
+		case kind > frameWord:
 			return errCode
 		case rs != nil:
 			if err := s.restoreFrame(rs, kind, d); err != nil {
@@ -151,8 +163,9 @@ func (s *Share) restore(r io.Reader) error {
 
 func (s *Share) restoreRule(d *decoder) *ruleState {
 	rs := s.rules[d.fixed()]
-	newest, sealed, through, seq := d.varint(), d.varint(), d.varint(), d.uvarint()
+	newest, sealed, through, lost, seq := d.varint(), d.varint(), d.varint(), d.varint(), d.uvarint()
 	if rs != nil && d.err == nil {
+		rs.lost = lost
 		rs.newest, rs.sealed, rs.through, rs.published, rs.seq = newest, sealed, through, through, seq
 	}
 	return rs
@@ -169,22 +182,22 @@ func (s *Share) restoreFrame(rs *ruleState, kind byte, d *decoder) error {
 		}
 		return s.keep(p, false)
 	}
-	end := d.varint()
-	for len(d.b) > 0 && d.err == nil {
-		rs.done[end] = append(rs.done[end], d.fixed())
+	ref := viewRef{d.names(), d.byte() == 1, d.fixed()}
+	name, through := d.text(), d.varint()
+	if p := s.findPlan(ref.plan); d.err == nil && (p != nil || ref.plan == 0) {
+		rs.hearWord(s.views.get(ref.members, ref.apart, p), name, through)
 	}
 	return d.err
 }
 
 func (rs *ruleState) restoreGroup(d *decoder) error {
-	x := d.group()
-	g := &group{labels: x.labels, slot: slotOf(rs.rule.Hash, x.hash), counts: x.counts, last: never, shown: d.varint()}
+	x := d.group(rs.rule)
+	g := &group{
+		labels: x.labels, hash: x.hash, slot: slotOf(rs.rule.Hash, x.hash), counts: x.counts, in: x.in, last: d.varint(), shown: d.varint(),
+	}
 	for n := d.uvarint(); n > 0 && d.err == nil; n-- {
 		end := d.varint()
 		g.recent = append(g.recent, amount{end, d.acc(0)})
-	}
-	for i := range g.counts {
-		g.last = max(g.last, g.counts[i].asOf)
 	}
 	slices.SortFunc(g.counts, func(a, b count) int { return cmp.Or(a.source.compare(b.source), cmp.Compare(a.asOf, b.asOf)) })
 	if d.err == nil {

@@ -3,10 +3,12 @@ package share
 import "slices"
 
 // word says that a member published all windows to through in the slots that it
-// owns in a view. It is passed on, so that the next owner hears of it.
+// owns in a view. It is passed on, so that the next owner hears of it: a word of a
+// view that is apart only as long as those in it are.
 type word struct {
 	view    *view
 	owner   string
+	index   int16 // of the owner
 	through int64
 }
 
@@ -27,28 +29,23 @@ func (rs *ruleState) hearWord(v *view, name string, through int64) {
 	case i >= 0:
 		rs.words[i].through = through
 	default:
-		rs.words = append(rs.words, word{v, name, through})
+		rs.words = append(rs.words, word{v, name, index, through})
 		rs.words = rs.words[max(0, len(rs.words)-mostWords):]
-	}
-	if rs.slots == nil {
-		rs.slots = new([Slots]int64)
-		for k := range rs.slots {
-			rs.slots[k] = never
-		}
-	}
-	for k := range rs.slots {
-		if v.first[k] == index {
-			rs.slots[k] = max(rs.slots[k], through)
-		}
 	}
 }
 
 // past is to where a slot is published, by whoever owned it.
 func (rs *ruleState) past(slot int) int64 {
-	if rs.slots == nil {
-		return rs.through
+	at := rs.through
+	for i := range rs.words {
+		if x := &rs.words[i]; x.through > at && x.view.first[slot] == x.index {
+			at = x.through
+		}
 	}
-	return max(rs.through, rs.slots[slot])
+	if r := rs.shown; r != nil && r.view.first[slot] == r.self {
+		at = max(at, r.at(slot))
+	}
+	return at
 }
 
 // raise notes that all windows to an end are published.

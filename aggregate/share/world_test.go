@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -18,7 +19,7 @@ import (
 	"github.com/atoll-mesh/atoll/flow"
 )
 
-const ruleText = `- {interval: 10s, by: [job], max_lag: 110s, outputs: [total, increase, sum_samples, count_samples, "quantiles(0.5)"]}
+const ruleText = `- {interval: 10s, by: [job], max_lag: 60s, late: carry, outputs: [total, increase, sum_samples, count_samples, "quantiles(0.5)"]}
 `
 
 func load(t testing.TB, text string) *rule.Set {
@@ -45,15 +46,28 @@ type world struct {
 	out     map[[2]string]bool // the first does not see the second as a member
 	calm    bool               // no faults any more
 	pending flow.Bytes
+	uneven  bool                  // slots are spread by load, soon and with little of it
 	said    map[string][]emission // by series and time
-	pushed  map[int64][]*partial.Window
-	events  []string
+	pushed  map[int64][]push
+	dead    map[string]int64 // since when for good, Unix ms
+	plans   int
+	// backlogs are the values of groups that came late, odd those with a mistake.
+	backlogs, odd int
+	events        []string
+}
+
+// push is a window that a node handed to its share.
+type push struct {
+	node string
+	*partial.Window
 }
 
 type emission struct {
-	node  string
-	value float64
-	at    time.Time
+	node     string
+	value    float64
+	revision uint32
+	apart    bool
+	at       int64
 }
 
 // node is one island over its starts.
@@ -66,22 +80,24 @@ type node struct {
 	up       bool
 	stop     context.CancelFunc
 	done     chan struct{}
-	first    int64 // end of its first window
-	last     int64 // of its last; 0: goes on
-	next     int64 // of the next window
+	first    int64            // end of its first window
+	last     int64            // of its last; 0: goes on
+	next     int64            // of the next window
+	pushes   map[int64]uint32 // revision of the next push of a window
+	jump     time.Duration    // of its clock
 	snapshot []byte
 	journal  []*partial.Window // pushed since the snapshot
 	dir      string
 }
 
-func newWorld(t *testing.T, seed uint64, n int) *world {
-	set := load(t, ruleText)
+func newWorld(t *testing.T, seed uint64, n int, late rule.Late) *world {
+	set := load(t, strings.Replace(ruleText, "carry", late.String(), 1))
 	w := &world{
 		t: t, seed: seed, set: set, step: set.Rules[0].Interval.Milliseconds(), rnd: rand.New(rand.NewPCG(seed, 77)),
-		cut: map[[2]string]bool{}, out: map[[2]string]bool{}, said: map[string][]emission{}, pushed: map[int64][]*partial.Window{},
+		cut: map[[2]string]bool{}, out: map[[2]string]bool{}, said: map[string][]emission{}, pushed: map[int64][]push{}, dead: map[string]int64{},
 	}
 	for i := range n {
-		w.nodes = append(w.nodes, &node{w: w, name: fmt.Sprint("n", i), first: w.end(time.Now())})
+		w.nodes = append(w.nodes, &node{w: w, name: fmt.Sprint("n", i), first: w.end(time.Now()), pushes: map[int64]uint32{}})
 	}
 	return w
 }
@@ -138,7 +154,7 @@ func (n *node) members() (names []string) {
 	n.w.mu.Lock()
 	defer n.w.mu.Unlock()
 	for _, o := range n.w.nodes {
-		if !n.w.out[[2]string{n.name, o.name}] {
+		if !n.w.out[[2]string{n.name, o.name}] && !n.w.out[[2]string{"", o.name}] {
 			names = append(names, o.name)
 		}
 	}
@@ -153,12 +169,16 @@ func (n *node) start() {
 		return
 	}
 	n.starts++
+	var s *Share
 	s, err := New(Options{
-		Self: n.name, Rules: n.w.set, Members: n.members, Transport: &wire{n, n.starts}, Start: n.starts,
-		Publish: n.recorder(n.starts), Dir: n.dir, MaxPending: n.w.pending,
+		Self: n.name, Rules: n.w.set, Members: n.members, Transport: &wire{n, n.starts}, Start: n.starts, Now: n.now,
+		Publish: n.recorder(n.starts, &s), Dir: n.dir, MaxPending: n.w.pending,
 	})
 	if err != nil {
 		n.w.t.Fatal(err)
+	}
+	if n.w.uneven {
+		s.calm, s.least = 20*time.Second, 1
 	}
 	if n.snapshot != nil {
 		if err := s.Restore(bytes.NewReader(n.snapshot)); err != nil {
@@ -180,6 +200,12 @@ func (n *node) start() {
 	}()
 }
 
+func (n *node) now() time.Time {
+	n.w.mu.Lock()
+	defer n.w.mu.Unlock()
+	return time.Now().Add(n.jump)
+}
+
 func (n *node) push(s *Share, win *partial.Window) {
 	c := *win
 	c.Rows = slices.Clone(win.Rows)
@@ -199,13 +225,46 @@ func (n *node) seal() {
 		n.next = n.first
 	}
 	for ; n.next <= time.Now().UnixMilli() && (n.last == 0 || n.next <= n.last); n.next += n.w.step {
-		win := n.w.window(n.name, n.next)
-		n.journal = append(n.journal, win)
-		n.w.mu.Lock()
-		n.w.pushed[win.End] = append(n.w.pushed[win.End], win)
-		n.w.mu.Unlock()
-		n.push(n.share, win)
+		n.hand(n.w.window(n.name, n.next))
 	}
+}
+
+// hand pushes a window, and remembers it as a journal does. n.mu is held.
+func (n *node) hand(win *partial.Window) {
+	win.Revision = n.pushes[win.End]
+	n.pushes[win.End]++
+	n.journal = append(n.journal, win)
+	n.w.mu.Lock()
+	n.w.pushed[win.End] = append(n.w.pushed[win.End], push{n.name, win})
+	n.w.mu.Unlock()
+	n.push(n.share, win)
+}
+
+// afterwards pushes a window again that was sealed: with groups that were never in
+// it, or with other amounts where the rule corrects windows.
+func (n *node) afterwards() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	end := n.w.end(time.Now().Add(-n.w.between(30*time.Second, 150*time.Second)))
+	if !n.up || end < n.first || end >= n.next || n.last != 0 {
+		return
+	}
+	r := n.w.set.Rules[0]
+	win := &partial.Window{Rule: r, End: end}
+	row := func(job string, increase float64) {
+		ls := labels.FromStrings("__name__", "m", "job", job)
+		a := partial.Acc{}
+		a.Observe(r.Needs(), end-1, increase)
+		a.Increase.Add(increase)
+		win.Rows = append(win.Rows, partial.Row{Group: ls, Hash: ls.Hash(), Acc: a})
+	}
+	amount := float64(n.w.between(1, 1000))
+	if r.Late == rule.Correct && n.w.chance(0.5) {
+		row(fmt.Sprint("j", int(n.w.between(0, 11))), amount)
+	} else {
+		row(fmt.Sprint("b", int(n.w.between(0, 2))), amount)
+	}
+	n.hand(win)
 }
 
 func (n *node) checkpoint() {
@@ -237,15 +296,18 @@ func (n *node) alive(start uint64) bool {
 	return n.up && n.starts == start
 }
 
-func (n *node) recorder(start uint64) func(context.Context, []partial.Sample) error {
+func (n *node) recorder(start uint64, of **Share) func(context.Context, []partial.Sample) error {
 	return func(_ context.Context, samples []partial.Sample) error {
 		if !n.alive(start) || n.w.trouble(0.02) {
 			return errors.New("refused")
 		}
+		(*of).mu.Lock()
+		apart := (*of).view.apart
+		(*of).mu.Unlock()
 		n.w.mu.Lock()
 		for _, s := range samples {
 			key := fmt.Sprintf("%s@%d", s.Labels, s.T)
-			n.w.said[key] = append(n.w.said[key], emission{n.name, s.V, time.Now()})
+			n.w.said[key] = append(n.w.said[key], emission{n.name, s.V, s.Revision, apart, time.Now().UnixMilli()})
 		}
 		n.w.mu.Unlock()
 		if n.w.trouble(0.01) { // dies before it can tell anybody
@@ -317,13 +379,38 @@ func (w *world) fail(n *node, d time.Duration) {
 		n.mu.Lock()
 		done, up := n.done, n.up
 		n.mu.Unlock()
-		if up {
+		if up || w.isDead(n) {
 			return
 		}
 		<-done // what it does after the kill reaches nobody
 		n.start()
 		w.note("%s is back", n.name)
 	})
+}
+
+func (w *world) isDead(n *node) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.dead[n.name] != 0
+}
+
+// die kills a node for good; after a while it is no member any more. Where it leaves
+// it seals nothing, and goes when all it had is delivered.
+func (w *world) die(n *node, leaves bool) {
+	if leaves {
+		n.mu.Lock()
+		n.last = w.end(time.Now())
+		n.mu.Unlock()
+		w.note("%s is about to leave", n.name)
+		time.Sleep(100 * time.Second)
+	}
+	w.mu.Lock()
+	w.dead[n.name] = time.Now().UnixMilli()
+	w.mu.Unlock()
+	w.note("%s is gone for good", n.name)
+	n.kill()
+	time.AfterFunc(w.between(8*time.Second, 30*time.Second), func() { w.see(&node{}, n, false) })
+	time.Sleep(110 * time.Second) // until the others have gone on: no two are dead at a time
 }
 
 func (w *world) see(o, n *node, in bool) {
@@ -334,6 +421,12 @@ func (w *world) see(o, n *node, in bool) {
 
 // part cuts the network in two; the larger side loses sight of the smaller.
 func (w *world) part(few []*node, d time.Duration) {
+	alive := 0 // of two islands none can state the other lost
+	for _, n := range w.nodes {
+		if !w.isDead(n) {
+			alive++
+		}
+	}
 	for _, a := range few {
 		w.note("%s cut off for %s", a.name, d)
 		for _, b := range w.nodes {
@@ -349,7 +442,7 @@ func (w *world) part(few []*node, d time.Duration) {
 				delete(w.cut, key)
 				w.mu.Unlock()
 			})
-			if seen := w.between(8*time.Second, 40*time.Second); 2*len(few) < len(w.nodes) && seen < d {
+			if seen := w.between(8*time.Second, 40*time.Second); 2*len(few) < alive && seen < d {
 				time.AfterFunc(seen, func() { w.see(b, a, false) })
 				time.AfterFunc(d+w.between(0, 5*time.Second), func() { w.see(b, a, true) })
 			}
@@ -364,6 +457,9 @@ func (w *world) run(ctx context.Context) {
 			for ctx.Err() == nil {
 				time.Sleep(w.between(100*time.Millisecond, 1500*time.Millisecond))
 				n.seal()
+				if n.w.chance(0.03) {
+					n.afterwards()
+				}
 				if w.chance(0.05) {
 					n.checkpoint()
 				}

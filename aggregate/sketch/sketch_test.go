@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/prometheus/model/histogram"
 )
 
 // distributions give values of many shapes, each of the same seed always the same.
@@ -177,6 +178,63 @@ func TestNative(t *testing.T) {
 				t.Errorf("schema %d: %v is in bucket %d (%v, %v]", schema, v, i, low, high)
 			}
 		}
+	}
+}
+
+// TestAddNative: quantiles of what a native histogram counted are within its
+// buckets' width of the values.
+func TestAddNative(t *testing.T) {
+	for name := range distributions() {
+		all := values(name, 2000)
+		exact := New()
+		for _, v := range all {
+			exact.Add(v)
+		}
+		slices.Sort(all)
+		for _, schema := range []int32{0, 3, 6, 8} {
+			h := New()
+			h.AddNative(exact.Native(schema))
+			if h.Count() != 2000 {
+				t.Errorf("%s, schema %d: %d values", name, schema, h.Count())
+			}
+			// Making the histogram moved values by 1/128, reading it back does again.
+			bound := math.Exp2(math.Exp2(-float64(schema))/2)*(1+1.0/128)*(1+1.0/128) - 1
+			for _, q := range []float64{0, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1} {
+				want := all[int(math.Floor(q*1999+0.5))]
+				if got := h.Quantile(q); math.Abs(got-want) > bound*math.Abs(want)+zeroThreshold {
+					t.Errorf("%s, schema %d: quantile %v is %v, want %v but for %.3f", name, schema, q, got, want, bound)
+				}
+			}
+		}
+	}
+}
+
+func TestAddNativeCustom(t *testing.T) {
+	n := &histogram.FloatHistogram{
+		Schema: histogram.CustomBucketsSchema, CustomValues: []float64{1, 2, 10},
+		Count: 100, PositiveSpans: []histogram.Span{{Offset: 0, Length: 4}}, PositiveBuckets: []float64{10, 40.5, 39.5, 10},
+	}
+	h := New()
+	h.AddNative(n)
+	for q, want := range map[float64]float64{0: 0.5, 0.05: 0.5, 0.3: 1.5, 0.5: 1.5, 0.52: 6, 0.8: 6, 0.95: 10, 1: 10} {
+		if got := h.Quantile(q); math.Abs(got-want) > want/128 {
+			t.Errorf("quantile %v is %v, want %v", q, got, want)
+		}
+	}
+	if h.Count() != 100 {
+		t.Errorf("%d values, want 100", h.Count())
+	}
+	below := &histogram.FloatHistogram{Schema: histogram.CustomBucketsSchema, CustomValues: []float64{-5},
+		Count: 0.25, PositiveSpans: []histogram.Span{{Offset: 0, Length: 1}}, PositiveBuckets: []float64{0.25}}
+	h = New()
+	h.AddNative(below)
+	if got := h.Quantile(0.5); got != -5 || h.Count() != 1 {
+		t.Errorf("a quarter of a value below -5: quantile %v of %d values", got, h.Count())
+	}
+	h.AddNative(nil)
+	h.AddNative(&histogram.FloatHistogram{Count: math.NaN(), ZeroCount: math.NaN()})
+	if h.Count() != 1 {
+		t.Errorf("nothing counts as %d values", h.Count()-1)
 	}
 }
 

@@ -315,6 +315,28 @@ func TestRenewIsForMembersOnly(t *testing.T) {
 	}
 }
 
+func TestWarnsWhoIsNoMember(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		r := w.renewing(w.island("gone"), nil)
+		defer r.stop()
+		wait(look)
+		if got := r.active(); got != "" {
+			t.Errorf("as a member: %q", got)
+		}
+		if _, err := w.first().authority.Revoke(t.Context(), RevokeOptions{Member: "gone", Reason: "disk stolen"}); err != nil {
+			t.Fatal(err)
+		}
+		wait(2 * look)
+		if got := r.active(); got != "not-a-member" {
+			t.Fatalf("once it is revoked: %q", got)
+		}
+		if text := r.health.Active()[0].Text; !strings.Contains(text, "disk stolen") {
+			t.Errorf("it says %q", text)
+		}
+	})
+}
+
 func TestRepeatedRenewalsCostOneSignature(t *testing.T) {
 	w := newWorld(t)
 	i := w.island("second")

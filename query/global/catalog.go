@@ -157,7 +157,11 @@ func (c *catalogQueryable) Querier(mint, maxt int64) (storage.Querier, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &catalogQuerier{Querier: q, engine: c.engine, mint: mint, maxt: maxt}, nil
+	all := &catalogQuerier{Querier: q, engine: c.engine, mint: mint, maxt: maxt}
+	if searcher, ok := q.(storage.Searcher); ok {
+		return &searchingQuerier{catalogQuerier: all, local: searcher}, nil
+	}
+	return all, nil
 }
 
 // CostSamplingQueryable is local's, if it has one.
@@ -199,6 +203,33 @@ func (c *catalogQuerier) labels(ctx context.Context, name string, hints *storage
 	all := slices.Concat(lists...)
 	slices.Sort(all)
 	return limited(slices.Compact(all), r.Limit), as, err
+}
+
+// searchingQuerier also searches, where local can.
+type searchingQuerier struct {
+	*catalogQuerier
+	local storage.Searcher
+}
+
+// SearchLabelNames implements storage.Searcher.
+func (s *searchingQuerier) SearchLabelNames(ctx context.Context, hints *storage.SearchHints, ms ...*labels.Matcher) storage.SearchResultSet {
+	if !s.engine.everywhere(ctx) {
+		return s.local.SearchLabelNames(ctx, hints, ms...)
+	}
+	return s.search(ctx, "", hints, ms)
+}
+
+// SearchLabelValues implements storage.Searcher.
+func (s *searchingQuerier) SearchLabelValues(ctx context.Context, name string, hints *storage.SearchHints, ms ...*labels.Matcher) storage.SearchResultSet {
+	if !s.engine.everywhere(ctx) {
+		return s.local.SearchLabelValues(ctx, name, hints, ms...)
+	}
+	return s.search(ctx, name, hints, ms)
+}
+
+func (s *searchingQuerier) search(ctx context.Context, name string, hints *storage.SearchHints, ms []*labels.Matcher) storage.SearchResultSet {
+	values, as, err := s.labels(ctx, name, nil, ms)
+	return storage.NewSearchResultSetFromSliceAndError(storage.ApplySearchHints(values, hints), as, err)
 }
 
 // one is a list of selectors with one, or none where it selects everything.

@@ -62,7 +62,7 @@ aggregate:
 		}
 		for done := false; !done; {
 			if wait := time.Until(next); wait <= 0 {
-				switch err := sendFolded(i, begin, next); {
+				switch err := sendFolded(i, begin, next, true); {
 				case err == nil:
 					next = next.Add(time.Second)
 				case errors.Is(err, errRefused):
@@ -97,7 +97,8 @@ func foldedValue(group int, begin, at time.Time) float64 {
 	return 1e6 + float64(group+1)*at.Sub(begin).Seconds()
 }
 
-func sendFolded(i *island, begin, at time.Time) error {
+// sendFolded sends one sample of every counter, and of what is stored raw if kept.
+func sendFolded(i *island, begin, at time.Time, kept bool) error {
 	req := prompb.WriteRequest{}
 	for instance := range foldedInstances {
 		for group := range foldedGroups {
@@ -108,6 +109,9 @@ func sendFolded(i *island, begin, at time.Time) error {
 				},
 				Samples: []prompb.Sample{{Timestamp: at.UnixMilli(), Value: foldedValue(group, begin, at)}},
 			})
+		}
+		if !kept {
+			continue
 		}
 		req.Timeseries = append(req.Timeseries, prompb.TimeSeries{
 			Labels: []prompb.Label{

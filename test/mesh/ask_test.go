@@ -149,21 +149,26 @@ func (s *site) port(path string) ([]byte, error) {
 	return body, err
 }
 
-// warnings are the codes of what the island says is wrong with it.
-func (s *site) warnings() ([]string, error) {
+// health is what the island says is wrong with it.
+func (s *site) health() (h portal.HealthAnswer, err error) {
 	body, err := s.port("/api/atoll/v1/health")
 	if err != nil {
-		return nil, err
+		return h, err
 	}
-	var h portal.HealthAnswer
 	if err := json.Unmarshal(body, &h); err != nil {
-		return nil, fmt.Errorf("%w: %s", err, body)
+		return h, fmt.Errorf("%w: %s", err, body)
 	}
+	return h, nil
+}
+
+// warnings are the codes of what the island says is wrong with it.
+func (s *site) warnings() ([]string, error) {
+	h, err := s.health()
 	var codes []string
 	for _, a := range h.Active {
 		codes = append(codes, a.Code)
 	}
-	return codes, nil
+	return codes, err
 }
 
 // metric sums the series of a name whose labels contain all of these, as `x="y"`.

@@ -55,9 +55,14 @@ type attack struct {
 	Chatter     time.Duration
 	Certificate []byte
 	// Call is whom to call, and Serve has calls answered, as the member of Data.
-	Call   string
-	Serve  bool
-	Report string // file
+	Call  string
+	Serve bool
+	// Haul is how many bytes to have sent by whom Call names, or, with Serve, that
+	// they are sent, over Transports; not before the file Begin is there.
+	Haul       int64
+	Transports []string
+	Begin      string
+	Report     string // file
 }
 
 // loot is what an intruder got.
@@ -117,7 +122,7 @@ func intrude(t *testing.T, from *lab.Node, target *site, a attack) loot {
 func TestIntruder(t *testing.T) {
 	text := os.Getenv(intruderVariable)
 	if text == "" {
-		t.Skip("skipped: this is the other side of TestHostile, TestHostileMember and TestOpenCallAcrossBlackHole, which start it in a process of its own")
+		t.Skip("skipped: this is the other side of TestHostile, TestHostileMember, TestOpenCallAcrossBlackHole and TestBulkOverWAN, which start it in a process of its own")
 	}
 	var a attack
 	if err := json.Unmarshal([]byte(text), &a); err != nil {
@@ -125,6 +130,10 @@ func TestIntruder(t *testing.T) {
 	}
 	var got loot
 	switch {
+	case a.Serve && a.Haul > 0:
+		a.load(t)
+	case a.Haul > 0:
+		a.haul(t)
 	case a.Serve:
 		a.serveCalls(t)
 	case a.Call != "":

@@ -71,6 +71,12 @@ func (tr *traitor) RegisterService(desc *grpc.ServiceDesc, impl any) {
 // until the test ends. What is in services is called before it runs.
 func newTraitor(t *testing.T, data string, services ...func(*mesh.Mesh) error) *traitor {
 	t.Helper()
+	return newTraitorOver(t, data, mesh.Default().Transports, services...)
+}
+
+// newTraitorOver is newTraitor with the transports that it speaks.
+func newTraitorOver(t *testing.T, data string, transports []string, services ...func(*mesh.Mesh) error) *traitor {
+	t.Helper()
 	tr := &traitor{}
 	var err error
 	ok := func(err error) {
@@ -95,6 +101,7 @@ func newTraitor(t *testing.T, data string, services ...func(*mesh.Mesh) error) *
 	t.Cleanup(func() { _ = tr.docs.Close() })
 	config := mesh.Default()
 	config.Discovery.MDNS = false
+	config.Transports = transports
 	tr.mesh, err = mesh.New(mesh.Options{
 		Config: config, Identity: tr.home.Node(), Network: tr.home.Network(), Trust: tr.state.Load,
 		Certificate: func() *trustpb.Certificate { return tr.home.Certificate().Message() }, ReplicaRoot: tr.docs.Root,

@@ -1,0 +1,445 @@
+package engine
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+)
+
+// Verb says what a Decision does.
+type Verb uint8
+
+const (
+	// None does nothing: what Decide makes of decisions that do not apply.
+	None Verb = iota
+	// Begin: from now on new series wait until it is known who counts them. ID is what
+	// keys the IDs of series, the same on all islands; not 0.
+	Begin
+	// Cease is the end of that.
+	Cease
+	// Doubt makes all series wait again: this island was away.
+	Doubt
+	// Heard: a home (Home) has all samples to T of the series that it has not offered,
+	// none is due to Due, and it has none after Newest.
+	Heard
+	// Mine: nobody else counts the series.
+	Mine
+	// Blind: nobody answers; the series counts from its first sample on.
+	Blind
+	// Wait: the answer is that nobody knows yet.
+	Wait
+	// Follow: Home counts the series, as number There. T is when it was last heard.
+	Follow
+	// Give: as Follow, if the series is silent before T, which the other has. Decide
+	// sets T, V, Step, Ended and Known to what was counted last.
+	Give
+	// Take: the series is ours from T, V on, which count; if they are Known.
+	Take
+	// Alone: its home is not heard any more.
+	Alone
+	// Offer: the home of the series has had nothing since T, V.
+	Offer
+	// Alive takes an offer back.
+	Alive
+	// Watched: from now on, what the home of the series says (Heard) is of it as well.
+	Watched
+	// Join: the home that was lost when we took the series over is back, and T, V are
+	// the last that it counted.
+	Join
+	verbs
+)
+
+// Decision is one change of who counts a series.
+type Decision struct {
+	Verb
+	Series
+	Home  uint64
+	There uint32
+	T     int64 // event time but for Follow, Unix ms; math.MinInt64 for none
+	Due   int64
+	// Newest is of Heard, Unix ms.
+	Newest int64
+	V      float64
+	Step   uint8
+	Known  bool
+	Ended  bool
+	gen    uint8 // of the series' record
+}
+
+const maxDecisions = 4096
+
+// Decide journals and carries out decisions, at now. Those that do not apply to how
+// a series is by then do nothing, and their Verb is None afterwards.
+func (e *Engine) Decide(now int64, all []Decision) {
+	e.wake(now)
+	e.enact(now, all)
+}
+
+func (e *Engine) enact(now int64, all []Decision) {
+	for len(all) > 0 {
+		n := min(len(all), maxDecisions)
+		e.cut.Lock()
+		failed := e.decideNow(now, all[:n])
+		e.cut.Unlock()
+		e.fail(failed)
+		all = all[n:]
+	}
+}
+
+func (e *Engine) decideNow(now int64, all []Decision) error {
+	n := 0
+	for i := range all {
+		if !e.carryOutOne(now, &all[i], false) {
+			all[i].Verb = None
+			continue
+		}
+		n++
+	}
+	if n == 0 || e.journal == nil {
+		return nil
+	}
+	b := append([]byte(nil), frameHome)
+	b = binary.AppendVarint(b, now)
+	b = binary.AppendUvarint(b, uint64(n))
+	for i := range all {
+		if all[i].Verb != None {
+			b = appendDecision(b, &all[i])
+		}
+	}
+	return e.journal.Append(b)
+}
+
+// carryOutOne reports whether something was done.
+func (e *Engine) carryOutOne(now int64, d *Decision, replay bool) bool {
+	switch d.Verb {
+	case Begin:
+		fresh := e.rekey(d.ID)
+		return !e.homing.Swap(true) || fresh
+	case Cease:
+		return e.homing.Swap(false)
+	case Doubt:
+		for _, s := range e.shards {
+			s.doubt(now)
+		}
+		e.doubts.Add(1)
+		return true
+	case Heard:
+		for _, s := range e.shards {
+			s.mu.Lock()
+			if h := s.away.heard[d.Home]; h != nil {
+				h.at, h.through, h.due = max(h.at, now), d.T, d.Due
+				h.newest = max(h.newest, d.Newest)
+			}
+			s.mu.Unlock()
+		}
+		return true
+	}
+	s, id, r := e.series(d.Series)
+	defer s.mu.Unlock()
+	if r == nil {
+		return false
+	}
+	s.now, d.gen = max(s.now, now), r.gen()
+	return s.decide(id, r, d, replay)
+}
+
+func (s *shard) decide(id uint32, r *record, d *Decision, replay bool) bool {
+	a := s.away.all[id]
+	own := a == nil && r.leader() != elsewhere
+	waits := !own && (a == nil || a.home == 0)
+	switch d.Verb {
+	case Mine, Blind:
+		if !waits {
+			return false
+		}
+		s.blind = d.Verb == Blind
+		fresh := s.blind && a != nil && r.t == never && len(a.list) > 0
+		s.arrive(id, r, nil, 0)
+		s.blind = false
+		if fresh && r.t != never {
+			s.away.based[id] = a.list[0]
+		}
+	case Wait:
+		if !waits || a == nil || a.since == 0 {
+			return false
+		}
+		a.until = min(s.now+patience, a.since+mostPatience)
+	case Follow:
+		if !replay && !own && !waits && a.home == d.Home && a.there == d.There {
+			return false
+		}
+		s.follow(id, r, d.Home, d.There, min(s.now, d.T))
+	case Give:
+		return s.give(id, r, d, own, replay)
+	case Take, Alone:
+		if own || waits {
+			return false
+		}
+		return s.takeFrom(id, r, a, d)
+	case Offer:
+		if own || waits || a.home != d.Home || d.T > s.now+aheadLimit || d.V-d.V != 0 {
+			return false
+		}
+		a.lastT, a.lastV, a.step, a.ended = d.T, d.V, d.Step, d.Ended
+		s.away.offered[id] = a
+	case Alive:
+		if own || waits || s.away.offered[id] == nil {
+			return false
+		}
+		delete(s.away.offered, id)
+	case Watched:
+		if own || waits || a.home != d.Home || s.away.fresh[id] == nil {
+			return false
+		}
+		delete(s.away.fresh, id)
+	case Join:
+		return own && s.join(id, r, d.T, d.V)
+	default:
+		return false
+	}
+	return true
+}
+
+// give hands a series over, unless it was heard since.
+func (s *shard) give(id uint32, r *record, d *Decision, own, replay bool) bool {
+	if is := s.status(id, r); !replay && (!own || is.T != never && !is.Ended && d.T-is.T < Silence(is.Step)) {
+		return false
+	}
+	s.follow(id, r, d.Home, d.There, s.now)
+	is := s.status(id, r) // what was held back is let go
+	d.T, d.V, d.Step, d.Ended, d.Known = is.T, is.V, is.Step, is.Ended, is.T != never
+	return true
+}
+
+func (s *shard) takeFrom(id uint32, r *record, a *away, d *Decision) bool {
+	from, there, base, step := a.home, a.there, (*kept)(nil), a.step
+	switch {
+	case d.Verb == Take && d.Home != from:
+		return false
+	case d.Verb == Take && d.Known:
+		if d.T > s.now+aheadLimit || d.V-d.V != 0 {
+			return false
+		}
+		base, step = &kept{t: d.T, v: d.V}, d.Step
+	case d.Verb == Alone || r.t != never:
+		k, ok := s.alone(id, a, s.away.heard[a.home])
+		if !ok && d.Verb == Alone {
+			return false
+		}
+		if ok {
+			base = &k
+		}
+	}
+	s.arrive(id, r, base, step)
+	if d.Verb == Alone {
+		s.away.based[id] = *base
+	}
+	s.e.claim(Claim{Series: Series{s.idOf(id), s.e.dense(s, id)}, From: from, There: there})
+	return true
+}
+
+// rekey lets the labels of all series be looked at again, so that they get new IDs.
+func (e *Engine) rekey(key uint64) bool {
+	e.learning.Lock()
+	defer e.learning.Unlock()
+	if key == 0 || key == e.homeKey {
+		return false
+	}
+	e.homeKey, e.homeSecret = key, newSecret(key)
+	for _, s := range e.shards {
+		s.mu.Lock()
+		s.eachHead(func(id uint32) {
+			r := s.at(id)
+			s.abandon(id, r)
+			r.set(flagRelearn)
+		})
+		for _, c := range *s.chunks.Load() {
+			if c != nil {
+				c.ids = nil
+			}
+		}
+		s.mu.Unlock()
+	}
+	return true
+}
+
+// doubt: those that wait with samples get their place in the tables then.
+func (s *shard) doubt(now int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range s.away.heard {
+		h.at = max(h.at, now) // it was not they who were silent
+	}
+	for n, c := range *s.chunks.Load() {
+		if c == nil || c.ids == nil {
+			continue
+		}
+		for i := range c.bump {
+			r, id := &c.recs[i], uint32(n)*chunkSize+i
+			if c.ids[i] == 0 || !r.is(flagHead) || s.away.all[id] != nil {
+				continue
+			}
+			if s.isMixed(r) {
+				s.waitFor(id, r)
+			} else {
+				r.setLeader(elsewhere)
+			}
+		}
+	}
+}
+
+func (s *shard) isMixed(r *record) bool {
+	for ; ; r = s.at(r.next - 1) {
+		if rw := s.rules[r.slot()]; rw != nil && !rw.rs.distribute {
+			return true
+		}
+		if r.next == 0 {
+			return false
+		}
+	}
+}
+
+// overdueEvery is the shortest time between two looks, ms.
+const overdueEvery = 1000
+
+// overdue counts what waited for others long enough.
+func (e *Engine) overdue(now int64) {
+	if now < e.looked+overdueEvery && now >= e.looked {
+		return
+	}
+	e.looked = now
+	var all []Decision
+	for _, s := range e.shards {
+		s.mu.Lock()
+		for id, a := range s.away.waiting {
+			if a.since != 0 && now >= a.until {
+				all = append(all, Decision{Verb: Blind, Series: Series{s.idOf(id), e.dense(s, id)}})
+			}
+		}
+		for home, h := range s.away.heard {
+			if now-h.at >= takeOver {
+				all = s.lost(all, home, h)
+			}
+		}
+		s.mu.Unlock()
+	}
+	if len(all) > 0 {
+		e.Decide(now, all)
+	}
+}
+
+func (s *shard) lost(all []Decision, home uint64, h *heard) []Decision {
+	for id, a := range s.away.all {
+		if a.home != home {
+			continue
+		}
+		if _, ok := s.alone(id, a, h); ok {
+			all = append(all, Decision{Verb: Alone, Series: Series{s.idOf(id), s.e.dense(s, id)}})
+		}
+	}
+	return all
+}
+
+// holdAway keeps windows open that what is kept may still be counted in.
+func (e *Engine) holdAway(rs *ruleSet, now int64, marks []int64) {
+	mark := int64(math.MaxInt64)
+	for _, s := range e.shards {
+		s.mu.Lock()
+		mark = min(mark, s.awayMark(now))
+		s.mu.Unlock()
+	}
+	for _, r := range rs.active {
+		if r.distribute {
+			marks[r.slot] = min(marks[r.slot], mark)
+		}
+	}
+}
+
+// appendDecision: verb; then of a series its index, generation and ID; then what the
+// verb has.
+func appendDecision(b []byte, d *Decision) []byte {
+	b = append(b, byte(d.Verb))
+	if d.Verb == Begin {
+		b = binary.LittleEndian.AppendUint64(b, d.ID)
+	}
+	if d.Verb > Heard {
+		b = binary.AppendUvarint(b, uint64(d.Ref))
+		b = append(b, d.gen)
+		b = binary.LittleEndian.AppendUint64(b, d.ID)
+	}
+	switch d.Verb {
+	case Heard:
+		b = binary.LittleEndian.AppendUint64(b, d.Home)
+		b = binary.AppendVarint(binary.AppendVarint(b, d.T), d.Due)
+		b = binary.AppendVarint(b, d.Newest)
+	case Watched:
+		b = binary.LittleEndian.AppendUint64(b, d.Home)
+	case Follow, Give:
+		b = binary.LittleEndian.AppendUint64(b, d.Home)
+		b = binary.AppendUvarint(b, uint64(d.There))
+		b = binary.AppendVarint(b, d.T)
+	case Take, Offer, Join:
+		b = binary.LittleEndian.AppendUint64(b, d.Home)
+		b = binary.AppendVarint(b, d.T)
+		b = appendFloat(b, d.V)
+		b = append(b, d.Step, flagByte(d.Known, d.Ended))
+	}
+	return b
+}
+
+func flagByte(all ...bool) (f byte) {
+	for i, on := range all {
+		if on {
+			f |= 1 << i
+		}
+	}
+	return f
+}
+
+func (e *Engine) replayHomes(d *decoder) error {
+	now := d.varint()
+	n := d.count(1)
+	if d.bad || !plausible(now) {
+		return errShort
+	}
+	e.see(now)
+	for range n {
+		var x Decision
+		x.Verb = Verb(d.byte())
+		if x.Verb == None || x.Verb >= verbs {
+			return fmt.Errorf("decision %d, want 1 to %d", x.Verb, verbs-1)
+		}
+		if x.Verb == Begin {
+			x.ID = d.u64()
+		}
+		if x.Verb > Heard {
+			index, gen := d.uvarint(), d.byte()
+			x.ID = d.u64()
+			if index > math.MaxUint32 {
+				return errShort
+			}
+			old := Ref(index) | Ref(gen)<<32
+			if moved, ok := e.replayed[old]; ok {
+				old = moved
+			}
+			x.Ref = old.Index()
+		}
+		switch x.Verb {
+		case Heard:
+			x.Home, x.T, x.Due, x.Newest = d.u64(), d.varint(), d.varint(), d.varint()
+		case Watched:
+			x.Home = d.u64()
+		case Follow, Give:
+			x.Home, x.There, x.T = d.u64(), uint32(d.uvarint()), d.varint()
+		case Take, Offer, Join:
+			x.Home, x.T, x.V, x.Step = d.u64(), d.varint(), d.float(), d.byte()
+			f := d.byte()
+			x.Known, x.Ended = f&1 != 0, f&2 != 0
+		}
+		if d.bad || x.Verb > Heard && x.T != never && !plausible(x.T) {
+			return errShort
+		}
+		e.carryOutOne(now, &x, true)
+	}
+	return nil
+}

@@ -1,0 +1,208 @@
+package share
+
+import (
+	"context"
+	"fmt"
+)
+
+// Handle takes a message of another island and returns the answer.
+func (s *Share) Handle(_ context.Context, from string, data []byte) ([]byte, error) {
+	b, err := s.codec.unpack(data)
+	if err != nil {
+		s.m.messages.WithLabelValues("malformed").Inc()
+		return nil, fmt.Errorf("reading parts of %s: %w", from, err)
+	}
+	m, err := decodeMessage(b, s.find)
+	if err != nil {
+		s.m.messages.WithLabelValues("malformed").Inc()
+		return nil, fmt.Errorf("reading parts of %s: %w", from, err)
+	}
+	s.m.receivedBytes.Add(float64(len(data)))
+	if len(m.unknown) > 0 {
+		s.m.messages.WithLabelValues("unknown_rule").Inc()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := &reply{boot: s.o.Start}
+	if s.view == nil { // Run has not begun
+		return s.codec.pack(r.append(nil)), nil
+	}
+	s.clock()
+	views, clear := s.resolve(m)
+	s.hear(from, m, views)
+	if r.taken = clear && m.boot == s.o.Start; r.taken {
+		s.take(from, m, views[0])
+		r.viewed = views[0].id == s.view.id
+		s.signal()
+	}
+	for _, rs := range s.order {
+		at := rs.through
+		if r.viewed {
+			at = rs.published
+		}
+		r.rules = append(r.rules, told{rs.rule.Hash, rs.birth, at})
+	}
+	return s.codec.pack(r.append(nil)), nil
+}
+
+// resolve finds the views that a message names; nil for those of unknown plans.
+func (s *Share) resolve(m *message) (out []*view, all bool) {
+	for _, p := range m.plans {
+		s.learnPlan(p)
+	}
+	all = true
+	for _, x := range m.views {
+		var v *view
+		if p := s.findPlan(x.plan); p != nil || x.plan == 0 {
+			v = s.views.get(x.members, x.apart, p)
+		}
+		out = append(out, v)
+		all = all && v != nil
+	}
+	return out, all
+}
+
+// hear notes that an island is there, and what it knows to be published.
+func (s *Share) hear(from string, m *message, views []*view) {
+	s.spoken = s.now
+	if known := s.members[from]; known != nil {
+		known.heard, known.known, known.view, known.life = s.now, s.now, 0, m.life
+		if views[0] != nil {
+			known.view = views[0].id
+		}
+	}
+	for _, x := range m.islands {
+		if x.name != s.o.Self {
+			s.meet(x)
+		}
+	}
+	for _, x := range m.sealed {
+		if rs := s.rules[x.rule]; rs != nil {
+			rs.raise(x.through)
+		}
+	}
+	for _, x := range m.lost {
+		if rs := s.rules[x.rule]; rs != nil {
+			rs.gaps[from] = max(x.through, rs.gapOf(from))
+		}
+	}
+	for _, x := range m.words {
+		rs, v := s.rules[x.rule], views[x.view]
+		if rs != nil && v != nil && (!v.apart || s.view.apart) {
+			rs.hearWord(v, x.owner, x.through)
+		}
+	}
+	if m.loadView != 0 {
+		s.report(from, m.loadView, m.loads)
+	}
+}
+
+// take merges what a message carries.
+func (s *Share) take(from string, m *message, v *view) {
+	s.stirred = true
+	for i := range m.states {
+		if rs := s.rules[m.states[i].rule.Hash]; rs != nil {
+			s.takeState(rs, &m.states[i])
+		}
+	}
+	for _, p := range m.parts {
+		rs := s.rules[p.rule.Hash]
+		if rs == nil { // it went since the message was decoded
+			continue
+		}
+		s.takePart(rs, source{from, m.life}, p)
+		s.arrived(rs, p.end)
+		if p.last && !p.late {
+			rs.mark(from, v, p.end)
+		}
+	}
+}
+
+func (s *Share) takeState(rs *ruleState, st *state) {
+	for i := range st.groups {
+		x := &st.groups[i]
+		g := rs.group(x.labels, x.hash)
+		for _, c := range x.counts {
+			g.put(c, rs.through)
+		}
+		before := len(g.in)
+		for _, in := range x.in {
+			g.in.add(in, rs.interval())
+			g.last = max(g.last, in.to)
+		}
+		if len(x.in) > 0 || before > 0 {
+			rs.knownIn(g)
+		}
+		for i := range x.left {
+			s.takeLeft(rs, g, &x.left[i])
+		}
+		for _, end := range x.changed {
+			if w := rs.windows[end]; w != nil {
+				if c := w.cells[string(rs.key(g.labels))]; c != nil && c.published {
+					c.shown = 0
+				}
+			}
+		}
+		for _, c := range x.claims {
+			if c.end > s.horizon(rs) && !g.in.has(c.end) {
+				s.takeClaim(rs, g, &c)
+			}
+		}
+	}
+}
+
+// knownIn drops what was gathered of late windows that another one published.
+func (rs *ruleState) knownIn(g *group) {
+	key := string(rs.key(g.labels))
+	for end, w := range rs.windows {
+		if c := w.cells[key]; c != nil && c.late && !c.published && g.in.has(end) {
+			c.adopt()
+		}
+	}
+}
+
+// takeClaim notes what another one is about to publish.
+func (s *Share) takeClaim(rs *ruleState, g *group, x *claim) {
+	w := rs.window(x.end)
+	c := w.cells[string(rs.key(g.labels))]
+	if c == nil {
+		c = w.cell(rs, g.labels, g.hash, g.slot)
+		c.touched = s.now
+	}
+	if !c.published && c.claim == nil {
+		acc := x.acc
+		c.late, c.claim, c.claimAt = true, &acc, s.now
+	}
+}
+
+// takeLeft merges a part that was in a published window.
+func (s *Share) takeLeft(rs *ruleState, g *group, x *leftPart) {
+	if x.end <= s.horizon(rs) || !rs.remembers() {
+		return
+	}
+	w := rs.window(x.end)
+	c := w.cells[string(rs.key(g.labels))]
+	if c == nil {
+		c = w.cell(rs, g.labels, g.hash, g.slot)
+		c.adopt()
+	}
+	clean := !c.dirty()
+	if c.merge(x.source, x.revision, &x.acc) && clean && c.adopted {
+		c.shown = c.version
+	}
+}
+
+// mark notes that a source delivered all to a window.
+func (rs *ruleState) mark(from string, v *view, through int64) {
+	marks := rs.marks[from]
+	for i := range marks {
+		if marks[i].view.id == v.id {
+			marks[i].through = max(marks[i].through, through)
+			return
+		}
+	}
+	if len(marks) >= mostViews {
+		marks = marks[1:]
+	}
+	rs.marks[from] = append(marks, sourceMark{v, through})
+}

@@ -1,0 +1,179 @@
+package share
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/atoll-mesh/atoll/aggregate/partial"
+)
+
+func textOf(late string) string { return strings.Replace(ruleText, "carry", late, 1) }
+
+// again is a window that a source publishes once more, with other amounts.
+func again(s *Share, end int64, revision uint32, increase float64) *partial.Window {
+	w := empty(s, end)
+	w.Revision = revision
+	for j := range jobs {
+		w.Rows = append(w.Rows, row1(fmt.Sprint("j", j), increase))
+	}
+	return w
+}
+
+// What comes late at a source is in a corrected window of the owner, with the parts
+// of all sources: also where the owner is another one by now, or began anew, and
+// had none of the window. Other policies leave it as it was published.
+func TestLateAtASource(t *testing.T) {
+	for _, late := range []string{"carry", "correct", "drop"} {
+		for _, change := range []string{"nothing", "restart", "join"} {
+			t.Run(late+" "+change, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					x := newTwo(t, load(t, textOf(late)))
+					defer x.stopA()
+					end := x.round(0, x.a, x.b)
+					x.round(1, x.a, x.b)
+					all := []*Share{x.a, x.b}
+					switch change {
+					case "restart": // with no state but what it pushes again
+						life := x.b.life
+						x.stopB()
+						x.b, x.stopB = x.start("b", x.set, nil)
+						x.b.life = life
+						for k := range int64(2) {
+							w := again(x.b, x.base+10_000*k, 0, 10)
+							seal(t, x.b, w)
+						}
+						all[1] = x.b
+					case "join":
+						x.with(func() { x.listed = []string{"a", "b", "c", "d"} })
+						for _, name := range []string{"c", "d"} {
+							s, stop := x.start(name, x.set, nil)
+							defer stop()
+							all = append(all, s)
+						}
+					}
+					defer func() { x.stopB() }()
+					time.Sleep(5 * time.Second)
+					if late == "correct" {
+						seal(t, x.a, again(x.a, end, 1, 5))
+					} else { // the engine does not say such a thing, but a stranger may
+						seal(t, x.a, again(x.a, end, 1, 4))
+					}
+					for k := range int64(8) {
+						end := x.base + 10_000*(k+2)
+						for _, s := range all {
+							seal(t, s, empty(s, end))
+						}
+						time.Sleep(10 * time.Second)
+					}
+					for j := range jobs {
+						es := x.in("increase", fmt.Sprint("j", j), end)
+						first, last := es[0], es[len(es)-1]
+						switch {
+						case first.value != 11 || first.revision != 0:
+							t.Errorf("j%d was %v at first", j, first)
+						case late != "correct" && len(es) > 1 && (last.value != 11 || change != "restart"):
+							t.Errorf("j%d was published again: %v", j, es)
+						case late == "correct" && (last.value != 15 || last.revision == 0):
+							t.Errorf("j%d was published %v, want 15 in the end", j, es)
+						}
+						for i := 1; i < len(es); i++ {
+							if es[i].revision < es[i-1].revision || es[i].revision == es[i-1].revision && es[i].value != es[i-1].value {
+								t.Errorf("j%d has revisions out of order: %v", j, es)
+							}
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+// A backlog of a group that was in no window is published once; the next owner
+// leaves it alone, and one whose forerunner died in the act publishes the same,
+// though it knows more by then.
+func TestBacklogAfterAnOwnerChange(t *testing.T) {
+	for _, dies := range []bool{false, true} {
+		t.Run(fmt.Sprint("dies ", dies), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				x := newTwo(t, load(t, ruleText))
+				defer func() { x.stopA(); x.stopB() }()
+				owner, deputy, stop := x.a, x.b, x.stopA
+				end := x.round(0, x.a, x.b)
+				for k := range int64(4) {
+					x.round(k+1, x.a, x.b)
+				}
+				job := ownedBy(x.a)
+				w := empty(deputy, end)
+				w.Rows = append(w.Rows, row1(job, 7))
+				seal(t, deputy, w)
+				told := func() bool {
+					deputy.mu.Lock()
+					defer deputy.mu.Unlock()
+					for _, c := range deputy.order[0].cellsOf(end) {
+						if c.labels.Get("job") == job && c.claim != nil {
+							return true
+						}
+					}
+					return false
+				}
+				if dies {
+					seen := false
+					for i := 0; i < 30_000 && !seen; i++ {
+						time.Sleep(time.Millisecond)
+						seen = told()
+					}
+					if !seen {
+						t.Fatal("the owner publishes without telling its deputy")
+					}
+				} else {
+					for k := range int64(4) {
+						x.round(k+5, x.a, x.b)
+					}
+				}
+				before := len(x.in("increase", job, end))
+				stop()
+				x.with(func() { x.listed = []string{deputy.o.Self} })
+				// What comes now was in no publication.
+				w = empty(deputy, end)
+				w.Revision = 1
+				w.Rows = append(w.Rows, row1(job, 9))
+				seal(t, deputy, w)
+				for k := range int64(20) {
+					x.round(k+9, deputy)
+				}
+				x.stopB()
+				es := x.in("increase", job, end)
+				if before > 1 || len(es) == 0 || dies && len(es) > 2 || !dies && len(es) != 1 {
+					t.Errorf("%s was published %v, %d of it before %s died", job, es, before, owner.o.Self)
+				}
+				for _, e := range es {
+					if e.value != 7 {
+						t.Errorf("%s is %v, want 7: %v", job, e.value, es)
+					}
+				}
+			})
+		})
+	}
+}
+
+// ownedBy is a group that an island owns.
+func ownedBy(s *Share) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := 0; ; i++ {
+		job := fmt.Sprint("b", i)
+		if r := row1(job, 1); s.view.first[slotOf(s.order[0].rule.Hash, r.Hash)] == s.self {
+			return job
+		}
+	}
+}
+
+func (rs *ruleState) cellsOf(end int64) map[string]*cell {
+	if w := rs.windows[end]; w != nil {
+		return w.cells
+	}
+	return nil
+}
