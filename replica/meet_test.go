@@ -37,7 +37,7 @@ func TestMeet(t *testing.T) {
 				a.Connected(b.key.Public())
 				b.Connected(a.key.Public())
 				time.Sleep(yieldDelay + time.Second)
-				if got := met(a, b) == before; got != c.spared {
+				if got := met(a, b).Equal(before); got != c.spared {
 					t.Errorf("no comparison: %v, want %v", got, c.spared)
 				}
 				if !f.agreed() {

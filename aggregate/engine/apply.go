@@ -131,13 +131,13 @@ func (s *shard) show(head *record, it *item, st int64, hist *histogram.FloatHist
 	r, id := head, it.id
 	for {
 		if slot := r.slot(); slot != 0 && s.rules[slot] != nil {
-			if rw := s.rules[slot]; to != allRules && rw.rs.distribute != (to == onlyDistributed) {
-				// the others
-			} else if hist != nil {
+			switch rw := s.rules[slot]; {
+			case to != allRules && rw.rs.distribute != (to == onlyDistributed): // the others
+			case hist != nil:
 				s.histogram(rw, r, id, it, st, hist)
-			} else if rw.rs.dedup != 0 {
+			case rw.rs.dedup != 0:
 				s.dedup(rw, r, id, it, st)
-			} else {
+			default:
 				s.sample(rw, r, id, it, st)
 			}
 		}

@@ -12,38 +12,38 @@ type Verb uint8
 const (
 	// None does nothing: what Decide makes of decisions that do not apply.
 	None Verb = iota
-	// Begin: from now on new series wait until it is known who counts them. ID is what
+	// Begin means: from now on new series wait until it is known who counts them. ID is what
 	// keys the IDs of series, the same on all islands; not 0.
 	Begin
 	// Cease is the end of that.
 	Cease
 	// Doubt makes all series wait again: this island was away.
 	Doubt
-	// Heard: a home (Home) has all samples to T of the series that it has not offered,
+	// Heard means: a home (Home) has all samples to T of the series that it has not offered,
 	// none is due to Due, and it has none after Newest.
 	Heard
-	// Mine: nobody else counts the series.
+	// Mine means: nobody else counts the series.
 	Mine
-	// Blind: nobody answers; the series counts from its first sample on.
+	// Blind means: nobody answers; the series counts from its first sample on.
 	Blind
-	// Wait: the answer is that nobody knows yet.
+	// Wait means: the answer is that nobody knows yet.
 	Wait
-	// Follow: Home counts the series, as number There. T is when it was last heard.
+	// Follow means: Home counts the series, as number There. T is when it was last heard.
 	Follow
-	// Give: as Follow, if the series is silent before T, which the other has. Decide
+	// Give is as Follow, if the series is silent before T, which the other has. Decide
 	// sets T, V, Step, Ended and Known to what was counted last.
 	Give
-	// Take: the series is ours from T, V on, which count; if they are Known.
+	// Take means: the series is ours from T, V on, which count; if they are Known.
 	Take
-	// Alone: its home is not heard any more.
+	// Alone means: its home is not heard any more.
 	Alone
-	// Offer: the home of the series has had nothing since T, V.
+	// Offer means: the home of the series has had nothing since T, V.
 	Offer
 	// Alive takes an offer back.
 	Alive
-	// Watched: from now on, what the home of the series says (Heard) is of it as well.
+	// Watched means: from now on, what the home of the series says (Heard) is of it as well.
 	Watched
-	// Join: the home that was lost when we took the series over is back, and T, V are
+	// Join means: the home that was lost when we took the series over is back, and T, V are
 	// the last that it counted.
 	Join
 	verbs

@@ -219,9 +219,7 @@ func (h *Home) change(v *slots.View) {
 		if v.Index(name) == slots.None {
 			delete(h.peers, name)
 			h.m.failures.DeleteLabelValues(name)
-			for _, c := range p.claims {
-				h.local = append(h.local, c)
-			}
+			h.local = append(h.local, p.claims...)
 		}
 	}
 	back := true

@@ -62,7 +62,8 @@ func (h *Home) sendAll(ctx context.Context) {
 		}
 		poll := p.following > 0 || len(p.watches)+len(p.asks)+len(p.tooks) > 0
 		urgent := p.boot == 0 || len(p.claims)+len(p.watches)+len(p.tooks) > 0 || p.done
-		if !urgent && !(poll && h.now >= p.sent+pollEvery) && !(len(p.asks) > 0 && h.now >= p.sent+again) && h.now < p.sent+idleEvery {
+		due := urgent || poll && h.now >= p.sent+pollEvery || len(p.asks) > 0 && h.now >= p.sent+again || h.now >= p.sent+idleEvery
+		if !due {
 			continue
 		}
 		m := h.compose(p, poll)

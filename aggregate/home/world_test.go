@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -469,5 +468,3 @@ func (w *world) settled() {
 func scrape(instance string, more ...string) conform.Flight {
 	return conform.Scrape(conform.Pod(instance, more...), 5*conform.Second, 595*conform.Second, 10*conform.Second, conform.Linear(1_000_000, 100))
 }
-
-const never = math.MinInt64

@@ -175,9 +175,9 @@ func (rs *ruleState) sweep(wall, horizon int64) {
 // parts of sources that are not there.
 func (rs *ruleState) stateOf(g *group, there func(source) bool) stateGroup {
 	x := stateGroup{labels: g.labels, hash: g.hash, counts: g.counts, in: g.in}
-	key := string(rs.key(g.labels))
+	key := rs.key(g.labels)
 	for end, w := range rs.windows {
-		c := w.cells[key]
+		c := w.cells[string(key)]
 		if c == nil {
 			continue
 		}

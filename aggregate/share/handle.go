@@ -64,7 +64,9 @@ func (s *Share) resolve(m *message) (out []*view, all bool) {
 
 // hear notes that an island is there, and what it knows to be published.
 func (s *Share) hear(from string, m *message, views []*view) {
-	s.spoken = s.now
+	if len(m.sealed) > 0 { // one for each of its rules
+		s.spoken = s.now
+	}
 	if known := s.members[from]; known != nil {
 		known.heard, known.known, known.view, known.life = s.now, s.now, 0, m.life
 		if views[0] != nil {
@@ -153,9 +155,9 @@ func (s *Share) takeState(rs *ruleState, st *state) {
 
 // knownIn drops what was gathered of late windows that another one published.
 func (rs *ruleState) knownIn(g *group) {
-	key := string(rs.key(g.labels))
+	key := rs.key(g.labels)
 	for end, w := range rs.windows {
-		if c := w.cells[key]; c != nil && c.late && !c.published && g.in.has(end) {
+		if c := w.cells[string(key)]; c != nil && c.late && !c.published && g.in.has(end) {
 			c.adopt()
 		}
 	}

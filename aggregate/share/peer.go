@@ -170,9 +170,7 @@ func (s *Share) speak(p *peer, m *message, st *step) {
 	s.refer(p, m, st, s.view)
 	known := map[*view]int{s.view: 0}
 	for _, rs := range s.order {
-		if rs.through > never {
-			m.sealed = append(m.sealed, mark{rs.rule.Hash, rs.through})
-		}
+		m.sealed = append(m.sealed, mark{rs.rule.Hash, rs.through}) // also never: it tells the rule
 		if rs.lost > never {
 			m.lost = append(m.lost, mark{rs.rule.Hash, rs.lost})
 		}

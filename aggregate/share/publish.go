@@ -94,7 +94,7 @@ func (s *Share) dueWindow(rs *ruleState, w *window, r *reach, b *batch) {
 func (s *Share) isDue(rs *ruleState, w *window, c *cell, r *reach) bool {
 	switch {
 	case c.published:
-		return rs.remembers() && c.revision() != c.last && r.at(c.slot) >= rs.turned && rs.isWhole(w.end) && !(c.adopted && s.misses(c))
+		return rs.remembers() && c.revision() != c.last && r.at(c.slot) >= rs.turned && rs.isWhole(w.end) && (!c.adopted || !s.misses(c))
 	case c.late:
 		return s.now-c.touched >= settleTime.Milliseconds() && r.at(c.slot) >= rs.turned && s.claimed(rs, w, c)
 	}

@@ -141,7 +141,7 @@ type Share struct {
 	peers       map[string]*peer
 	stirred     bool  // something came that may complete a window
 	judged      int64 // when windows were looked at last
-	spoken      int64 // when another island said something last, Unix ms
+	spoken      int64 // when an island that has rules said something last
 	warned      int64 // when warnings were looked at last
 
 	plan     *plan // the newest
@@ -226,7 +226,7 @@ func New(o Options) (*Share, error) {
 		return nil, fmt.Errorf("sharing aggregation: %w", err)
 	}
 	s := &Share{
-		o: o, log: o.Logger, codec: c, life: o.Start, wake: make(chan struct{}, 1), begun: time.Now(), calm: balanceEvery, least: leastLoad,
+		o: o, log: o.Logger, codec: c, life: o.Start, wake: make(chan struct{}, 1), begun: time.Now(), calm: balanceEvery, least: leastLoad, spoken: never,
 		rules: map[uint64]*ruleState{}, members: map[string]*member{}, peers: map[string]*peer{}, reports: map[string]report{},
 	}
 	s.clock()

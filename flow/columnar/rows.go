@@ -37,7 +37,6 @@ type rowPlan struct {
 	order   []uint32 // samples by row
 	fresh   []Ref    // series to announce
 	unnamed []uint32 // samples of such series
-	again   []uint32 // samples of a series that is in its row already
 	bytes   []byte   // the column
 }
 

@@ -133,13 +133,13 @@ type Note struct {
 type FaultKind uint8
 
 const (
-	// FaultIsland: the island cannot answer, or not within its own limits.
+	// FaultIsland means: the island cannot answer, or not within its own limits.
 	FaultIsland FaultKind = iota
-	// FaultQuery: the question has no answer, anywhere.
+	// FaultQuery means: the question has no answer, anywhere.
 	FaultQuery
-	// FaultLimit: the answer alone would exceed the request's limits.
+	// FaultLimit means: the answer alone would exceed the request's limits.
 	FaultLimit
-	// FaultUnsupported: the island's engine differs from the asking one.
+	// FaultUnsupported means: the island's engine differs from the asking one.
 	FaultUnsupported
 )
 

@@ -57,11 +57,11 @@ func askFrom(ctx context.Context) Ask {
 type State string
 
 const (
-	// StateAnswered: everything it has is in the answer.
+	// StateAnswered means: everything it has is in the answer.
 	StateAnswered State = "answered"
-	// StateSkipped: it cannot have anything, so it was not asked.
+	// StateSkipped means: it cannot have anything, so it was not asked.
 	StateSkipped State = "skipped"
-	// StateFailed: it is missing in the answer.
+	// StateFailed means: it is missing in the answer.
 	StateFailed State = "failed"
 )
 

@@ -100,9 +100,9 @@ type twin struct {
 	global  *Engine
 	store   *spread // of the script under way
 
-	mu                                  sync.Mutex
-	compared, pushed, raw, again, rests int
-	diffs                               map[string]string // by expression
+	mu                           sync.Mutex
+	compared, pushed, raw, again int
+	diffs                        map[string]string // by expression
 }
 
 func newTwin(t testing.TB, s setup) *twin {

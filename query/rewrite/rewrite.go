@@ -152,7 +152,7 @@ func (p *planner) merge(n *parser.AggregateExpr, pl place) parser.Expr {
 	if p.class(n) == local && !ordered {
 		return nil // can be pushed as it is; topk goes on, to be put in order again
 	}
-	if p.options.DelayedNames && !settled(n) && !(pl.root && (ordered || n.Op == parser.LIMITK) && !byName(n)) {
+	if p.options.DelayedNames && !settled(n) && (!pl.root || !ordered && n.Op != parser.LIMITK || byName(n)) {
 		return nil
 	}
 	again := *n

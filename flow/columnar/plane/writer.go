@@ -136,10 +136,10 @@ func (w *Writer) delta(s *State, m int64) {
 // choose gives the mode for v: the series' own as long as it is exact, a larger
 // one when it is not, a smaller one when that has been enough for a while.
 func (s *State) choose(v float64) (Mode, int64) {
-	switch {
-	case s.mode == NoMode:
+	switch s.mode {
+	case NoMode:
 		return Decimal(v, 0)
-	case s.mode == Bits:
+	case Bits:
 		if mode, m := Decimal(v, 0); mode != Bits {
 			if s.spare++; s.spare >= smallerAfter {
 				return mode, m
