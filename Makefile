@@ -29,8 +29,14 @@ vet: ## formatting and go vet
 	CGO_ENABLED=0 go vet ./...
 	cd bench && CGO_ENABLED=0 go vet ./...
 
-test-unit: ## unit and integration tests with the race detector
-	go test -race $$(go list ./... | grep -v -e /test/e2e -e /test/mesh -e /test/scale -e /test/interop -e /lab/archipelago)
+# These play thousands of random schedules: all of them as they are, some with the
+# race detector.
+CHECKERS = ./aggregate/conform ./aggregate/share ./aggregate/home ./query/global
+
+test-unit: ## unit and integration tests with the race detector, checkers without it
+	go test -race $$(go list ./... | grep -v -e /test/e2e -e /test/mesh -e /test/scale -e /test/interop -e /lab/archipelago $(patsubst ./%,-e '%$$',$(CHECKERS)))
+	go test -race -short $(CHECKERS)
+	CGO_ENABLED=0 go test $(CHECKERS)
 
 test-e2e: build ## real processes: crashes, full disks, NATs and partitions, other people's tools
 	CGO_ENABLED=0 go test -count=1 -p 1 -timeout 25m $(E2E)

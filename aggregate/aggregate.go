@@ -190,6 +190,6 @@ func (a *Aggregator) publish(ctx context.Context, samples []partial.Sample) {
 }
 
 // commit applies a transaction that the store has taken.
-func (a *Aggregator) commit(b *engine.Batch) error {
-	return b.Commit(a.now().UnixMilli())
+func (a *Aggregator) commit(b *engine.Batch) {
+	b.Commit(a.now().UnixMilli())
 }

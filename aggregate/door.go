@@ -214,12 +214,11 @@ func (p *appender) Commit() error {
 		p.forget()
 		return err
 	}
-	b := p.batch
-	if b == nil {
-		return nil
+	if b := p.batch; b != nil {
+		p.batch = nil
+		p.a.commit(b)
 	}
-	p.batch = nil
-	return p.a.commit(b)
+	return nil
 }
 
 // Rollback forgets the transaction here and there.

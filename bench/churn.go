@@ -111,5 +111,6 @@ func (c *churner) send(from, to int) error {
 			}
 		}
 	}
-	return b.Commit(c.now)
+	b.Commit(c.now)
+	return nil
 }

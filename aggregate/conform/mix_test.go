@@ -12,8 +12,11 @@ func long() bool { return os.Getenv("ATOLL_LONG") != "" }
 
 func seeds(few, many int) []uint64 {
 	n := few
-	if long() {
+	switch {
+	case long():
 		n = many
+	case testing.Short(): // with the race detector
+		n = max(1, few/10)
 	}
 	out := make([]uint64, n)
 	for i := range out {

@@ -109,6 +109,21 @@ func gaps() []Scenario {
 			Increase: minutes(plain), Rate: minutes(hundred), Count: minutes("6x10"),
 		},
 		{
+			Name: "S4/at once with a look", About: "constant lag of 70 s, and windows are looked at the instants of arrival",
+			Deliveries: steady().Late(70*Second - transit),
+			Increase:   minutes(plain), Rate: minutes(hundred), Count: minutes("6x10"),
+		},
+		{
+			Name: "S4/15 s", About: "constant lag of 70 s, scraped every 15 s",
+			Deliveries: Scrape(Pod("a"), 5*Second, 595*Second, 15*Second, Linear(1_000_000, 100)).Late(70 * Second),
+			Increase:   minutes("4500 6000x9"), Rate: minutes(hundred), Count: minutes("4x10"),
+		},
+		{
+			Name: "S4/30 s", About: "constant lag of 70 s, scraped every 30 s",
+			Deliveries: Scrape(Pod("a"), 5*Second, 595*Second, 30*Second, Linear(1_000_000, 100)).Late(70 * Second),
+			Increase:   minutes("3000 6000x9"), Rate: minutes(hundred), Count: minutes("2x10"),
+		},
+		{
 			Name: "S5", About: "samples at :55 arrive 8 s late",
 			Deliveries: steady().Map(func(a *Arrival) {
 				if a.T%Minute == 55*Second {

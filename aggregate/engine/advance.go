@@ -40,7 +40,7 @@ func (e *Engine) Advance(now int64, emit func(*partial.Window) error) error {
 	e.overdue(now)
 	set := e.rules.Load()
 	decisions := e.decide(set, now)
-	e.letGo(decisions, now)
+	e.letGo(decisions, now, true)
 	e.carryOut(decisions, now, true)
 	e.publishEarly(set, now)
 	e.tidy(set, now)
@@ -64,16 +64,22 @@ func (e *Engine) flush(emit func(*partial.Window) error) error {
 // or max_lag after its end.
 func (e *Engine) decide(set *ruleSet, now int64) (all []decision) {
 	var marks []int64
+	passed := func(rs *ruleState) int64 {
+		if marks == nil {
+			marks = e.watermarks(set, now)
+		}
+		return marks[rs.slot]
+	}
 	for _, rs := range set.active {
 		sealed := rs.sealed.Load()
 		d := decision{rs: rs, sealed: max(sealed, rs.floor(now-rs.maxLag))}
 		if due := rs.floor(now); due > d.sealed {
-			if marks == nil {
-				marks = e.watermarks(set, now)
-			}
-			d.sealed = max(d.sealed, min(due, rs.floor(marks[rs.slot])))
+			d.sealed = max(d.sealed, min(due, rs.floor(passed(rs))))
 		}
-		d.late = e.settled(rs, now)
+		// A source that begins with a lag is waited for as one that was there before.
+		d.late = slices.DeleteFunc(e.settled(rs, now), func(end int64) bool {
+			return now < end+rs.maxLag && end > passed(rs)
+		})
 		if d.sealed > sealed || len(d.late) > 0 {
 			all = append(all, d)
 		}
@@ -102,21 +108,6 @@ func (e *Engine) settled(rs *ruleState, now int64) []int64 {
 	return slices.Sorted(maps.Keys(ready))
 }
 
-// letGo takes the samples that deduplication holds back for windows to be sealed.
-func (e *Engine) letGo(decisions []decision, now int64) {
-	for _, d := range decisions {
-		if d.rs.dedup == 0 {
-			continue
-		}
-		for _, s := range e.shards {
-			s.mu.Lock()
-			s.now = max(s.now, now)
-			s.letGoBefore(s.rules[d.rs.slot], d.sealed)
-			s.mu.Unlock()
-		}
-	}
-}
-
 // carryOut takes the windows away between two batches, then makes rows of them at
 // leisure: nobody else has them any more.
 func (e *Engine) carryOut(decisions []decision, now int64, journal bool) {
@@ -126,7 +117,7 @@ func (e *Engine) carryOut(decisions []decision, now int64, journal bool) {
 	var failed error
 	e.cut.Lock()
 	if journal && e.journal != nil {
-		e.frame = appendSeal(e.frame[:0], decisions, now)
+		e.frame = appendSeal(e.frame[:0], frameSeal, decisions, now)
 		failed = e.journal.Append(e.frame)
 	}
 	var all []taken

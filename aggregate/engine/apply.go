@@ -35,7 +35,8 @@ type extra struct {
 	from, to int
 }
 
-// kept is a sample that may be taken later.
+// kept is a sample that may be taken later. Of a native histogram v is NaN: only that
+// it came is known.
 type kept struct {
 	t, st int64
 	v     float64
@@ -63,6 +64,9 @@ func (s *shard) apply(items []item, exts []extra, now int64) {
 		if it.ext == 0 && road.take(s, r, it) {
 			continue
 		}
+		if s.letting != nil {
+			s.letSeriesGo(it.id, r)
+		}
 		st, hist := int64(0), (*histogram.FloatHistogram)(nil)
 		if it.ext != 0 {
 			st, hist = exts[it.ext-1].st, exts[it.ext-1].hist
@@ -89,7 +93,7 @@ func (s *shard) apply(items []item, exts []extra, now int64) {
 // special deals with stale markers and NaN; it reports that there is no value.
 func (s *shard) special(r *record, it *item, hist *histogram.FloatHistogram) bool {
 	if hist != nil && !value.IsStaleNaN(it.v) {
-		return false // a histogram's v is its sum
+		return false // a histogram's v is NaN
 	}
 	if !value.IsStaleNaN(it.v) {
 		s.count.dropped[dropNaN]++
@@ -108,9 +112,7 @@ func (s *shard) special(r *record, it *item, hist *histogram.FloatHistogram) boo
 func (s *shard) series(head *record, it *item, st int64, hist *histogram.FloatHistogram) {
 	if len(s.away.mixed) != 0 {
 		if a := s.away.mixed[it.id]; a != nil {
-			if hist == nil {
-				s.keep(it.id, a, it, st)
-			}
+			s.keep(it.id, a, it, st)
 			s.show(head, it, st, hist, onlyLocal)
 			return
 		}

@@ -80,7 +80,7 @@ func (s *shard) waitFor(id uint32, r *record) *away {
 	for q, n := r, id; ; q = s.at(n) {
 		if h, ok := s.held[n]; ok && s.distributed(q) {
 			delete(s.held, n)
-			s.letGo(s.rules[q.slot()], q, n, h)
+			s.letGo(s.rules[q.slot()], q, n, h.kept)
 		}
 		if q.next == 0 {
 			return a
@@ -291,6 +291,10 @@ func (s *shard) arrive(id uint32, r *record, base *kept, step uint8) {
 			r.clear(flagStale)
 			s.e.src.alive(r.source(), 1)
 		}
+		if k.v != k.v {
+			s.arriveHistogram(r, k.t)
+			continue
+		}
 		it := item{v: k.v, t: k.t, id: id, rep: k.rep}
 		s.show(r, &it, k.st, nil, only)
 		if it.flags&itemTaken != 0 {
@@ -324,9 +328,13 @@ func (s *shard) rebase(head uint32, r *record, t int64, v float64, step uint8) {
 	if step == 0 {
 		step = stepCode(takeOver / 3)
 	}
+	if v != v { // of a histogram
+		v = 0
+	}
 	for q, id := r, head; ; q = s.at(id) {
 		if s.distributed(q) && t > q.t {
 			q.t, q.v = t, v
+			delete(s.hists, id)
 			q.clear(flagBorn)
 			s.dropFirst(q, id, step)
 		}
@@ -350,7 +358,7 @@ func (s *shard) dropFirst(r *record, id uint32, step uint8) {
 // that we went on from.
 func (s *shard) join(head uint32, r *record, t int64, v float64) bool {
 	base, ok := s.away.based[head]
-	if !ok || v-v != 0 {
+	if !ok || v-v != 0 || base.v-base.v != 0 {
 		return false
 	}
 	delete(s.away.based, head)

@@ -140,9 +140,9 @@ func (b *Batch) add(ref Ref, meta uint64, ls labels.Labels, raw []byte, st, t in
 }
 
 // Commit applies the batch, which arrived at now: when it returns, all of it is in
-// the journal and in the state. The error is always nil: what the journal
-// refuses goes to Options.Failed, as aggregation goes on without.
-func (b *Batch) Commit(now int64) error {
+// the journal and in the state. What the journal refuses goes to Options.Failed, as
+// aggregation goes on without.
+func (b *Batch) Commit(now int64) {
 	e := b.e
 	e.wake(now)
 	e.cut.RLock()
@@ -155,7 +155,6 @@ func (b *Batch) Commit(now int64) error {
 	e.cut.RUnlock()
 	e.fail(failed)
 	b.done()
-	return nil
 }
 
 // apply goes through the shards, those first that nobody is busy with.

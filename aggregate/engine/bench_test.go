@@ -135,9 +135,7 @@ func (x *bench) play(b *testing.B, body []byte, learn func(raw []byte) labels.La
 		if left := batch.AppendRaws(x.raws); left != 0 {
 			b.Fatalf("%d samples are not taken", left)
 		}
-		if err := batch.Commit(now); err != nil {
-			b.Fatal(err)
-		}
+		batch.Commit(now)
 		return
 	}
 	walk(msg, func(raw []byte, t int64, v float64) {
@@ -148,9 +146,7 @@ func (x *bench) play(b *testing.B, body []byte, learn func(raw []byte) labels.La
 			}
 		}
 	})
-	if err := batch.Commit(now); err != nil {
-		b.Fatal(err)
-	}
+	batch.Commit(now)
 }
 
 // decode is what of it is snappy, walking, and hashing.
@@ -226,9 +222,7 @@ func benchRef(b *testing.B, rules string, n, perPod int) {
 		for i := from; i < from+benchBatch; i++ {
 			refs[i], _ = batch.Append(refs[i], all[i], 0, origin+round*10_000, float64(round)*100)
 		}
-		if err := batch.Commit(origin + round*10_000); err != nil {
-			b.Fatal(err)
-		}
+		batch.Commit(origin + round*10_000)
 	}
 	for round := int64(1); round <= 3; round++ {
 		for from := 0; from < n; from += benchBatch {

@@ -18,10 +18,12 @@ import (
 //	       by flags: created, histogram, labels (of series not in an earlier frame)
 //	seal:  time; rules: hash, sealed, ends of late windows
 //	home:  time; decisions, see appendDecision
+//	let go: as seal, of what deduplication holds back
 const (
 	frameBatch = 1
 	frameSeal  = 2
 	frameHome  = 3
+	frameLetGo = 4
 
 	frameCreated   = 1
 	frameHistogram = 2
@@ -93,8 +95,8 @@ func (b *Batch) encodeItem(dst []byte, it *item, shard uint32, place uint8, befo
 	return dst
 }
 
-func appendSeal(b []byte, decisions []decision, now int64) []byte {
-	b = append(b, frameSeal)
+func appendSeal(b []byte, kind byte, decisions []decision, now int64) []byte {
+	b = append(b, kind)
 	b = binary.AppendVarint(b, now)
 	b = binary.AppendUvarint(b, uint64(len(decisions)))
 	for _, d := range decisions {
@@ -121,14 +123,14 @@ func (e *Engine) ReplayFrame(frame []byte, emit func(*partial.Window) error) err
 	switch kind := d.byte(); kind {
 	case frameBatch:
 		err = e.replayBatch(d)
-	case frameSeal:
-		if err = e.replaySeal(d); err == nil {
+	case frameSeal, frameLetGo:
+		if err = e.replaySeal(d, kind); err == nil {
 			return e.flush(emit)
 		}
 	case frameHome:
 		err = e.replayHomes(d)
 	default:
-		err = fmt.Errorf("kind %d, want 1 to 3", kind)
+		err = fmt.Errorf("kind %d, want 1 to 4", kind)
 	}
 	if err != nil {
 		return fmt.Errorf("replay frame of %d bytes: %w; it is cut off, damaged, or of a newer version", len(frame), err)
@@ -211,7 +213,7 @@ func (e *Engine) replayItem(d *decoder, b *Batch, reps []uint8, before int64, sc
 	return t, nil
 }
 
-func (e *Engine) replaySeal(d *decoder) error {
+func (e *Engine) replaySeal(d *decoder, kind byte) error {
 	now := d.varint()
 	set := e.rules.Load()
 	var decisions []decision
@@ -234,7 +236,10 @@ func (e *Engine) replaySeal(d *decoder) error {
 		return errShort
 	}
 	e.see(now)
-	e.letGo(decisions, now)
+	if kind == frameLetGo {
+		e.letGo(decisions, now, false)
+		return nil
+	}
 	e.carryOut(decisions, now, false)
 	return nil
 }

@@ -97,3 +97,17 @@ func (s *shard) addHistogram(rw *ruleWindows, ord uint32, t int64, d *histogram.
 	a := &c.observations()[i]
 	a.Hist = partial.AddHistogram(a.Hist, d)
 }
+
+// arriveHistogram takes one that came while the home of its series was not known: it
+// was not kept. Where another island may have counted it, the next one counts from here.
+func (s *shard) arriveHistogram(r *record, t int64) {
+	s.count.dropped[dropReplica]++
+	for ; s.blind; r = s.at(r.next - 1) {
+		if s.distributed(r) && r.t == never {
+			r.t = t
+		}
+		if r.next == 0 {
+			return
+		}
+	}
+}

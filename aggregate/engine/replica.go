@@ -54,7 +54,13 @@ func (s *shard) newestTime(r *record, id uint32) int64 {
 	return r.t
 }
 
+// setAside does not keep histograms, which are large: what a counter's grew meanwhile
+// is in the next one.
 func (s *shard) setAside(it *item, st int64) {
+	if it.v != it.v {
+		s.count.dropped[dropReplica]++
+		return
+	}
 	list := s.aside[it.id]
 	if len(list) == maxAside {
 		s.count.dropped[dropReplica]++
@@ -95,54 +101,5 @@ func (s *shard) replay(r *record, id uint32, until int64) {
 		}
 		it := item{v: k.v, t: k.t, id: id, rep: k.rep}
 		s.series(r, &it, k.st, nil)
-	}
-}
-
-// dedup holds the last sample of each span back until the next span begins.
-func (s *shard) dedup(rw *ruleWindows, r *record, id uint32, it *item, st int64) {
-	h, ok := s.held[id]
-	span := func(t int64) int64 { return (t + rw.rs.dedup - 1) / rw.rs.dedup }
-	mine := kept{t: it.t, st: st, v: it.v, rep: it.rep}
-	switch {
-	case it.flags&itemForeign != 0:
-		s.sample(rw, r, id, it, st)
-	case it.t > s.now+aheadLimit:
-		s.count.dropped[dropAhead]++
-	case !ok && it.t > r.t:
-		if r.t != never && span(it.t) == span(r.t) {
-			s.count.dropped[dropDuplicate]++ // the span was let go when its window sealed
-			return
-		}
-		s.held[id] = mine
-		it.flags |= itemTaken
-	case !ok || span(it.t) < span(h.t):
-		s.sample(rw, r, id, it, st)
-	case span(it.t) == span(h.t):
-		s.count.dropped[dropDedup]++
-		if it.t > h.t || it.t == h.t && it.v > h.v {
-			s.held[id] = mine
-			it.flags |= itemTaken
-		}
-	default:
-		s.letGo(rw, r, id, h)
-		s.held[id] = mine
-		it.flags |= itemTaken
-	}
-}
-
-func (s *shard) letGo(rw *ruleWindows, r *record, id uint32, h kept) {
-	it := item{v: h.v, t: h.t, id: id, rep: h.rep}
-	s.sample(rw, r, id, &it, h.st)
-}
-
-// letGoBefore takes the held samples of a rule that lie in windows up to end.
-func (s *shard) letGoBefore(rw *ruleWindows, end int64) {
-	for id, h := range s.held {
-		r := s.at(id)
-		if r == nil || r.slot() != rw.rs.slot || h.t > end {
-			continue
-		}
-		delete(s.held, id)
-		s.letGo(rw, r, id, h)
 	}
 }

@@ -189,7 +189,7 @@ func (x *restorer) sides(s *shard, d *decoder, total uint64) error {
 	for range d.count(15) {
 		id, k := d.u32(), d.kept()
 		if known(id) {
-			s.held[id] = k
+			s.held[id] = held{kept: k}
 		}
 	}
 	for range d.count(5) {

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
 
@@ -281,19 +280,8 @@ func TestEarlyPublication(t *testing.T) {
 
 func TestNativeHistograms(t *testing.T) {
 	r := newRig(t, "- interval: 1m\n  without: [instance]\n  outputs: [increase]\n")
-	make := func(n float64) *histogram.FloatHistogram {
-		return &histogram.FloatHistogram{Schema: 0, Count: n, Sum: n, ZeroThreshold: 1e-9,
-			PositiveSpans: []histogram.Span{{Offset: 0, Length: 1}}, PositiveBuckets: []float64{n}}
-	}
-	var ref Ref
 	for i, n := range []float64{5, 7, 12, 3, 4} { // a reset after 12
-		now := 5 + 10*float64(i)
-		r.tick(now)
-		b := r.e.Begin(1)
-		ref, _ = b.AppendHistogram(ref, series, 0, at(now), make(n))
-		if err := b.Commit(at(now)); err != nil {
-			t.Fatal(err)
-		}
+		r.sendHistogram(5+10*float64(i), series, n)
 	}
 	r.tick(200)
 	h := r.windows[groupA][60].Hist
@@ -394,9 +382,7 @@ func TestRawAndAliases(t *testing.T) {
 	if left := b.AppendRaws(many); left != 1 || !many[0].Taken || many[1].Taken || !many[2].Taken {
 		t.Errorf("AppendRaws: %d left, %+v", left, many)
 	}
-	if err := b.Commit(at(36)); err != nil {
-		t.Fatal(err)
-	}
+	b.Commit(at(36))
 	r.tick(200)
 	r.want("samples", r.row(groupA, 60, 60, 60, func(a partial.Acc) float64 { return float64(a.Count) }), "4")
 }
@@ -468,7 +454,7 @@ func TestNoAllocations(t *testing.T) {
 			}
 			refs[i], _ = b.Append(refs[i], all[i], 0, now, 1)
 		}
-		_ = b.Commit(now)
+		b.Commit(now)
 	}
 	for i := range raws {
 		all[i] = labelsWith("instance", fmt.Sprint(i))
@@ -494,9 +480,7 @@ func TestConcurrentBatches(t *testing.T) {
 				for i := range 40 {
 					b.Append(0, labelsWith("instance", fmt.Sprintf("%d-%d", w, (step/50*10+i))), 0, now, float64(step))
 				}
-				if err := b.Commit(now); err != nil {
-					t.Error(err)
-				}
+				b.Commit(now)
 			}
 		})
 	}

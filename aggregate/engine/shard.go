@@ -28,9 +28,13 @@ type shard struct {
 	gaps  gaps
 	// aside are samples of replicas that do not lead, kept for a take-over.
 	aside map[uint32][]kept
-	// held is the last sample of a record's deduplication span.
-	held  map[uint32]kept
-	hists map[uint32]*histState
+	// held are samples that deduplication holds back.
+	held map[uint32]held
+	// letting is, by slot, up to where what was held before is being let go; nil: of
+	// none. lettings counts how often that was begun.
+	letting  []int64
+	lettings uint32
+	hists    map[uint32]*histState
 	// odd is when a counter was last said to be infinite.
 	odd   map[uint32]int64
 	usual usual
@@ -51,7 +55,8 @@ func newShard(e *Engine, number uint32) *shard {
 
 func (s *shard) clearSides() {
 	s.gaps.reset()
-	s.aside, s.held, s.hists = map[uint32][]kept{}, map[uint32]kept{}, map[uint32]*histState{}
+	s.letting = nil
+	s.aside, s.held, s.hists = map[uint32][]kept{}, map[uint32]held{}, map[uint32]*histState{}
 	s.odd = map[uint32]int64{}
 	s.away.reset()
 }

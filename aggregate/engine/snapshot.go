@@ -196,8 +196,8 @@ func (s *shard) appendSides(b []byte) []byte {
 		}
 	}
 	b = binary.AppendUvarint(b, uint64(len(s.held)))
-	for id, k := range s.held {
-		b = appendKept(binary.LittleEndian.AppendUint32(b, id), k)
+	for id, h := range s.held {
+		b = appendKept(binary.LittleEndian.AppendUint32(b, id), h.kept)
 	}
 	b = binary.AppendUvarint(b, uint64(len(s.hists)))
 	for id, h := range s.hists {

@@ -302,7 +302,7 @@ func (s *source) mark(masks *[64][]*ruleState, now int64, marks []int64) {
 	mark := s.passed(now)
 	for rest := s.rules; rest != 0; rest &= rest - 1 {
 		for _, r := range masks[bits.TrailingZeros64(rest)] {
-			if s.maxT >= now-r.maxLag {
+			if mark >= now-r.maxLag {
 				marks[r.slot] = min(marks[r.slot], mark)
 			}
 		}
@@ -331,7 +331,7 @@ func (s *shard) soloMark(r *record, rs *ruleSet, now int64, marks []int64) {
 	}
 	for q := r; q != nil; {
 		if q.slot() != 0 {
-			if st := rs.slots[q.slot()]; st != nil && r.t >= now-st.maxLag {
+			if st := rs.slots[q.slot()]; st != nil && mark >= now-st.maxLag {
 				marks[q.slot()] = min(marks[q.slot()], mark)
 			}
 		}

@@ -139,7 +139,7 @@ func (i *island) checkpoint() {
 func TestSchedules(t *testing.T) {
 	n := uint64(120)
 	if testing.Short() {
-		n = 20
+		n = 12 // with the race detector
 	}
 	for seed := range n {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

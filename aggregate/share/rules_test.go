@@ -27,7 +27,25 @@ type net struct {
 	listed []string
 	cut    map[string]bool // islands that nothing reaches
 	got    map[string][]emission
-	log    bytes.Buffer
+	log    lines
+}
+
+// lines is a log that several write.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 func newNet(t *testing.T) *net {

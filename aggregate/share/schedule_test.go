@@ -170,8 +170,11 @@ const (
 // with one value.
 func TestSchedules(t *testing.T) {
 	most := uint64(schedules)
-	if os.Getenv("ATOLL_LONG") != "" {
+	switch {
+	case os.Getenv("ATOLL_LONG") != "":
 		most = longSchedules
+	case testing.Short(): // with the race detector
+		most = schedules / 8
 	}
 	var seed, again, corrected, planned, apart, backlogs, odd atomic.Uint64
 	var all sync.WaitGroup

@@ -250,8 +250,11 @@ func values(res *promql.Result) []float64 {
 // TestRandom compares random questions over random data, split and merged.
 func TestRandom(t *testing.T) {
 	fleets, each := 4, 250
-	if long() {
+	switch {
+	case long():
 		fleets, each = 60, 2000
+	case testing.Short(): // with the race detector
+		each = 60
 	}
 	counts := map[string]int{}
 	for seed := range fleets {

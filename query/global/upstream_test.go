@@ -189,7 +189,10 @@ func TestScripts(t *testing.T) {
 		{islands: 3, every: 3},
 		{islands: 2, together: true, delayed: true, kept: true, every: 11},
 	}
-	if long() {
+	switch {
+	case testing.Short(): // with the race detector
+		setups = setups[1:]
+	case long():
 		setups = nil
 		for _, n := range []int{1, 2, 3, 7} {
 			for i := range 8 {
