@@ -7,8 +7,11 @@ BIN := bin/atoll
 
 # Packages whose tests drive whole processes: built without the race detector.
 E2E := ./test/e2e/...
+# Packages whose tests lay networks of processes; they need root.
+LAB := ./test/mesh ./test/scale ./test/interop ./lab/archipelago
+GOTESTSUM := go run gotest.tools/gotestsum@v1.13.0
 
-.PHONY: help run lab build test test-unit test-e2e test-long vet lint bench fuzz ui generate clean
+.PHONY: help run lab build test test-unit test-e2e test-lab test-long vet lint bench fuzz ui generate clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +25,7 @@ lab: build ## build and start six islands in three regions behind two NATs; need
 build: ## build bin/atoll
 	CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/atoll
 
-test: vet test-unit test-e2e ## everything that must pass before a change lands
+test: vet test-unit test-e2e test-lab ## everything that must pass before a change lands
 
 vet: ## formatting and go vet
 	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "not gofmt'ed:"; echo "$$out"; exit 1; fi
@@ -38,11 +41,16 @@ test-unit: ## unit and integration tests with the race detector, checkers withou
 	go test -race -short $(CHECKERS)
 	CGO_ENABLED=0 go test $(CHECKERS)
 
-test-e2e: build ## real processes: crashes, full disks, NATs and partitions, other people's tools
+test-e2e: build ## real processes: crashes, full disks, other people's tools
 	CGO_ENABLED=0 go test -count=1 -p 1 -timeout 25m $(E2E)
 
+# Networks keep real time, which a busy machine does not have: a test that fails is
+# played once more, and both are shown.
+test-lab: build ## real networks: NATs, partitions, hostile members, crowds, other implementations
+	CGO_ENABLED=0 $(GOTESTSUM) --format testname --rerun-fails=1 --packages='$(LAB)' -- -count=1 -p 1 -timeout 25m
+
 test-long: build ## the ten-minute edge profile and long fuzzing
-	CGO_ENABLED=0 ATOLL_LONG=1 go test -count=1 -p 1 -timeout 60m -v $(E2E)
+	CGO_ENABLED=0 ATOLL_LONG=1 go test -count=1 -p 1 -timeout 60m -v $(E2E) $(LAB)
 	$(MAKE) fuzz FUZZTIME=2m
 
 FUZZTIME ?= 20s

@@ -3,8 +3,8 @@
 //
 // In: sealed windows of this island (Push), messages of other islands (Handle),
 // who is a member, and a way to send. Out: samples, through Options.Publish.
-// A series is counted by the island that receives it; that no series arrives at
-// two islands at a time is the business of those who hand out targets.
+// A series is counted by the island that receives it; which one that is where
+// several do is the business of package home.
 //
 // Where a group belongs. Rule and group hash to one of 4096 slots; the members
 // within reach are put in order for each slot by rendezvous hashing (Thaler and

@@ -282,7 +282,6 @@ func TestGlobalQuery(t *testing.T) {
 		}
 	}
 	said(vantage, url.Values{"query": {"sum(load)"}}, "no policy permits eu-3 (vantage) to read", len(names))
-
 	dead, off := sites[2], sites[4] // neither is a relay: those are public
 	dead.kill()
 	without := merge(t, m.end, names, dead.name)
