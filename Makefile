@@ -10,6 +10,8 @@ E2E := ./test/e2e/...
 # Packages whose tests lay networks of processes; they need root.
 LAB := ./test/mesh ./test/scale ./test/interop ./lab/archipelago
 GOTESTSUM := go run gotest.tools/gotestsum@v1.13.0
+# They have failed beside other work on the same machine; test-long plays them.
+UNSTEADY := TestCrowd|TestClocks|TestRevokedHereRotatedThere|TestAggregateMembers|TestAggregateTraffic
 
 .PHONY: help run lab build test test-unit test-e2e test-lab test-long vet lint bench fuzz ui generate clean
 
@@ -47,7 +49,7 @@ test-e2e: build ## real processes: crashes, full disks, other people's tools
 # Networks keep real time, which a busy machine does not have: a test that fails is
 # played once more, and both are shown.
 test-lab: build ## real networks: NATs, partitions, hostile members, crowds, other implementations
-	CGO_ENABLED=0 $(GOTESTSUM) --format testname --rerun-fails=1 --packages='$(LAB)' -- -count=1 -p 1 -timeout 25m
+	CGO_ENABLED=0 $(GOTESTSUM) --format testname --rerun-fails=1 --packages='$(LAB)' -- -count=1 -p 1 -timeout 25m -skip '$(UNSTEADY)'
 
 test-long: build ## the ten-minute edge profile and long fuzzing
 	CGO_ENABLED=0 ATOLL_LONG=1 go test -count=1 -p 1 -timeout 60m -v $(E2E) $(LAB)
