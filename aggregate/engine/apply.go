@@ -65,7 +65,7 @@ func (s *shard) apply(items []item, exts []extra, now int64) {
 			continue
 		}
 		if s.letting != nil {
-			s.letSeriesGo(it.id, r)
+			s.letSeriesGo(it.id)
 		}
 		st, hist := int64(0), (*histogram.FloatHistogram)(nil)
 		if it.ext != 0 {

@@ -140,7 +140,7 @@ func (e *Engine) carryOutOne(now int64, d *Decision, replay bool) bool {
 		return false
 	}
 	s.now, d.gen = max(s.now, now), r.gen()
-	s.letSeriesGo(id, r)
+	s.letSeriesGo(id)
 	return s.decide(id, r, d, replay)
 }
 

@@ -127,12 +127,13 @@ func (s *shard) letOneGo(id uint32, r *record) {
 }
 
 // letSeriesGo is letOneGo for all records of a series, before anything else happens to it.
-func (s *shard) letSeriesGo(head uint32, r *record) {
-	for id := head; s.letting != nil; id = r.next - 1 {
-		r = s.at(id)
+func (s *shard) letSeriesGo(head uint32) {
+	for id := head; s.letting != nil; {
+		r := s.at(id)
 		s.letOneGo(id, r)
 		if r.next == 0 {
 			return
 		}
+		id = r.next - 1
 	}
 }

@@ -39,8 +39,7 @@ func TestLateAtASource(t *testing.T) {
 					case "restart": // with no state but what it pushes again
 						life := x.b.life
 						x.stopB()
-						x.b, x.stopB = x.start("b", x.set, nil)
-						x.b.life = life
+						x.b, x.stopB = x.start("b", x.set, func(o *Options) { o.Start = life })
 						for k := range int64(2) {
 							w := again(x.b, x.base+10_000*k, 0, 10)
 							seal(t, x.b, w)

@@ -221,7 +221,7 @@ func (m *merged) lists(s *site) error {
 	for path, want := range map[string][]string{"labels": {"__name__", "instance", "island", "job", "rack", "region"}, "label/island/values": slices.Sorted(slices.Values(m.names))} {
 		var got []string
 		if a, err := s.everywhere(path, url.Values{"match[]": {"depth"}}); err != nil || json.Unmarshal(a.Data, &got) != nil || !slices.Equal(got, want) {
-			return fmt.Errorf("%s: %v %s", path, err, show(a))
+			return fmt.Errorf("%s: %w %s", path, err, show(a))
 		}
 	}
 	series, got := []labels.Labels{}, points{}
@@ -231,7 +231,7 @@ func (m *merged) lists(s *site) error {
 		err = json.Unmarshal(a.Data, &series)
 	}
 	for _, ls := range series {
-		got[pointKey(ls.DropMetricName(), m.end.UnixMilli())] = 0
+		got[pointKey(ls.DropReserved(func(n string) bool { return n == labels.MetricName }), m.end.UnixMilli())] = 0
 	}
 	return errors.Join(err, want.differ(got))
 }
