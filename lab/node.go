@@ -108,7 +108,8 @@ func (n *Node) Uplink() *Link { return n.uplink }
 
 // Command returns a command that runs in the node's namespace. Its standard
 // output and error are the caller's to set. It is killed when ctx ends, when the
-// lab is closed and when this process dies. /sys is that of the namespace, so
+// lab is closed and when this process dies; also when the thread dies that started
+// it, so no goroutine may end while it is locked to one. /sys is that of the namespace, so
 // control groups are not to be seen in it.
 func (n *Node) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	path, lookErr := exec.LookPath(name)

@@ -123,8 +123,14 @@ func (f *fabric) setDistance(a, b string, oneWay time.Duration) {
 func (f *fabric) run() {
 	runtime.LockOSThread()
 	defer close(f.done)
-	// The thread must not go on to others with its priority: it stays locked and
-	// the runtime ends it.
+	// The thread must not go on to others with its priority. Nor should it end, as one
+	// does that stays locked: processes that it started before it came here, of other
+	// labs, would get their death signal.
+	defer func() {
+		if err := relax(); err == nil {
+			runtime.UnlockOSThread()
+		}
+	}()
 	if err := prioritise(); err != nil {
 		f.logf("lab: the WAN runs without real-time priority, its delays are less exact on a busy machine: %v", err)
 	}
@@ -159,6 +165,11 @@ func prioritise() error {
 		return fmt.Errorf("sched_setattr SCHED_FIFO %d: %w", realTime, err)
 	}
 	return nil
+}
+
+// relax undoes prioritise.
+func relax() error {
+	return unix.SchedSetAttr(0, &unix.SchedAttr{Policy: unix.SCHED_NORMAL}, 0)
 }
 
 func (f *fabric) now() time.Duration { return time.Since(f.start) }

@@ -12,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/connmgr"
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
@@ -62,7 +63,7 @@ func (m *Mesh) makeHost() error {
 		// libp2p's collectors are package variables: those of several islands in one
 		// process would mix. What an operator needs is in ours.
 		libp2p.DisableMetrics(),
-		libp2p.SwarmOpts(swarm.WithDialRanker(rank)),
+		libp2p.SwarmOpts(swarm.WithDialRanker(m.rank)),
 		libp2p.WithDialTimeout(dialTimeout),
 		// The detectors give up on UDP or IPv6 after a few failures, which in a small
 		// mesh are one island that is down.
@@ -170,37 +171,79 @@ func freePort(address string) (int, error) {
 // times what QUIC does at 1 % loss and 100 ms, at equal latency of calls and a
 // third of the CPU. TCP is up after four round trips, QUIC after one: 600 ms let
 // TCP win up to 200 ms of round trip, and are lost only where TCP packets vanish;
-// where TCP is refused the swarm goes on at once.
+// where TCP is refused the swarm goes on at once. A second relay is tried while the
+// first one is waited for, which may be beyond a hole.
 const (
 	quicDelay      = 600 * time.Millisecond
 	quicDelayLocal = 100 * time.Millisecond
 	relayDelay     = 900 * time.Millisecond
+	nextRelay      = time.Second
 	stagger        = 50 * time.Millisecond // between addresses of one kind
 	maxStagger     = 4
 )
 
 // rank says in which order a peer's addresses are dialled.
-func rank(addrs []ma.Multiaddr) []network.AddrDelay {
+func (m *Mesh) rank(addrs []ma.Multiaddr) []network.AddrDelay { return rank(addrs, m.near) }
+
+// near reports whether a relay is connected directly and answers.
+func (m *Mesh) near(relay peer.ID) bool {
+	c := m.best(relay, false)
+	return c != nil && !reach.Relayed(c) && !m.pulse.Of(c).Suspect
+}
+
+// rank puts relays that are near before others, one after the other.
+func rank(addrs []ma.Multiaddr, near func(relay peer.ID) bool) []network.AddrDelay {
 	direct := slices.ContainsFunc(addrs, func(a ma.Multiaddr) bool { return !ident.Relayed(a) && manet.IsPublicAddr(a) })
 	tcp := slices.ContainsFunc(addrs, func(a ma.Multiaddr) bool { return !ident.Relayed(a) && isTCP(a) })
+	turn := turns(addrs, near)
 	out := make([]network.AddrDelay, 0, len(addrs))
-	seen := map[[3]bool]int{}
+	type kind struct {
+		relay       peer.ID
+		tcp, public bool
+	}
+	seen := map[kind]int{}
 	for _, a := range addrs {
-		kind := [3]bool{ident.Relayed(a), isTCP(a), manet.IsPublicAddr(a)}
-		delay := time.Duration(min(seen[kind], maxStagger)) * stagger
-		seen[kind]++
+		relay, relayed := reach.RelayOf(a)
+		k := kind{relay, isTCP(a), manet.IsPublicAddr(a)}
+		delay := time.Duration(min(seen[k], maxStagger)) * stagger
+		seen[k]++
 		switch {
-		case kind[0] && direct:
-			delay += relayDelay
-		case !kind[1] && tcp && kind[2]:
+		case relayed:
+			delay += time.Duration(min(turn[relay], maxStagger)) * nextRelay
+			if direct {
+				delay += relayDelay
+			}
+		case !k.tcp && tcp && k.public:
 			delay += quicDelay
-		case !kind[1] && tcp:
+		case !k.tcp && tcp:
 			delay += quicDelayLocal
 		}
 		out = append(out, network.AddrDelay{Addr: a, Delay: delay})
 	}
 	slices.SortStableFunc(out, func(a, b network.AddrDelay) int { return int(a.Delay - b.Delay) })
 	return out
+}
+
+// turns numbers the relays of addresses in the order in which they are tried.
+func turns(addrs []ma.Multiaddr, near func(peer.ID) bool) map[peer.ID]int {
+	var relays []peer.ID
+	for _, a := range addrs {
+		if relay, ok := reach.RelayOf(a); ok && !slices.Contains(relays, relay) {
+			relays = append(relays, relay)
+		}
+	}
+	far := map[peer.ID]int{}
+	for _, relay := range relays {
+		if !near(relay) {
+			far[relay] = 1
+		}
+	}
+	slices.SortStableFunc(relays, func(a, b peer.ID) int { return far[a] - far[b] })
+	turn := map[peer.ID]int{}
+	for n, relay := range relays {
+		turn[relay] = n
+	}
+	return turn
 }
 
 // isTCP reports whether the way to an address's first hop is TCP.

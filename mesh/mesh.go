@@ -147,6 +147,7 @@ type record struct {
 	turnedAway string
 	failures   int       // dials in a row that did not work
 	secondTry  time.Time // when a second, TCP connection was tried last
+	detour     bool      // another way is being made beside a silent one
 }
 
 type hooks struct {
@@ -224,7 +225,7 @@ func (m *Mesh) makeRPC() (err error) {
 	}
 	m.clients, err = rpc.NewClients(rpc.ClientOptions{
 		Dial: m.dialStream, Self: m.o.Identity.Public(), Name: m.name, Rule: m.server.Rule,
-		Stalled: func(k trust.Key, _ rpc.Class) { m.pulse.Check(ident.Peer(k)) },
+		Stalled: func(k trust.Key, _ rpc.Class) { m.stalled(k) },
 		Limits:  m.o.Config.RPC, Logger: m.log, Registerer: m.o.Registerer,
 	})
 	return err

@@ -10,6 +10,7 @@ type metrics struct {
 	hellos     *prometheus.CounterVec // by outcome
 	turnedAway *prometheus.CounterVec // by standing
 	probes     *prometheus.CounterVec // by outcome
+	detours    *prometheus.CounterVec // by outcome
 	dead       prometheus.Counter
 	bookErrors prometheus.Counter
 }
@@ -32,6 +33,7 @@ func newMetrics(reg prometheus.Registerer, m *Mesh) *metrics {
 		hellos:     counter("hellos_total", "Hellos heard from members.", "outcome"),
 		turnedAway: counter("streams_refused_total", "Streams reset because of their peer's standing.", "standing"),
 		probes:     counter("probes_total", "Probes of connections.", "outcome"),
+		detours:    counter("detours_total", "Times another way was made beside a silent connection that a call waited for.", "outcome"),
 		dead:       one("connections_dead_total", "Connections closed because they did not answer."),
 		bookErrors: one("address_book_errors_total", "Times the address book could not be written."),
 	}

@@ -111,7 +111,7 @@ func (m *Mesh) lastError(k trust.Key) string {
 
 // dial connects to a member on demand.
 func (m *Mesh) dial(ctx context.Context, k trust.Key) error {
-	err := m.discover.Dial(network.WithAllowLimitedConn(ctx, "mesh"), ident.Peer(k))
+	err := m.dialOrMeet(network.WithAllowLimitedConn(ctx, "mesh"), ident.Peer(k))
 	if err == nil {
 		return nil
 	}
@@ -121,6 +121,23 @@ func (m *Mesh) dial(ctx context.Context, k trust.Key) error {
 	r.lastError = err.Error()
 	m.mu.Unlock()
 	return fmt.Errorf("reach %s: %w: %w", m.name(k), ErrUnreachable, err)
+}
+
+// dialOrMeet dials until it works, or until there is a connection that was made
+// otherwise: by the peer, or as a detour.
+func (m *Mesh) dialOrMeet(ctx context.Context, p peer.ID) error {
+	ctx, cancel := context.WithCancel(ctx)
+	dialled := make(chan error, 1)
+	go func() {
+		defer cancel()
+		dialled <- m.discover.Dial(ctx, p)
+	}()
+	met := m.settled(ctx, func() network.Conn { return m.best(p, false) })
+	cancel()
+	if err := <-dialled; met == nil {
+		return err
+	}
+	return nil
 }
 
 // dialStream is how rpc gets a stream. Bulk goes over TCP where it can.
@@ -155,25 +172,26 @@ func (m *Mesh) second(ctx context.Context, k trust.Key) network.Conn {
 	}
 	ctx, cancel := context.WithTimeout(ctx, secondPatience)
 	defer cancel()
-	for _, d := range rank(m.host.Peerstore().Addrs(p)) {
+	for _, d := range m.rank(m.host.Peerstore().Addrs(p)) {
 		if ident.Relayed(d.Addr) || !isTCP(d.Addr) {
 			continue
 		}
 		err := m.transports.Inject(ctx, d.Addr, p)
 		if err == nil {
-			return m.settled(ctx, p)
+			return m.settled(ctx, func() network.Conn { return m.best(p, true) })
 		}
 		m.log.Debug("no TCP connection beside QUIC", "peer", k, "address", d.Addr, "err", err)
 	}
 	return nil
 }
 
-// settled waits until the swarm has taken an injected connection over.
-func (m *Mesh) settled(ctx context.Context, p peer.ID) network.Conn {
-	t := time.NewTicker(time.Millisecond)
+// settled looks for a connection until there is one: the swarm takes over what it did
+// not dial itself when it comes to it.
+func (m *Mesh) settled(ctx context.Context, look func() network.Conn) network.Conn {
+	t := time.NewTicker(10 * time.Millisecond)
 	defer t.Stop()
 	for {
-		if c := m.best(p, true); c != nil {
+		if c := look(); c != nil {
 			return c
 		}
 		select {
@@ -231,7 +249,7 @@ func (m *Mesh) Ping(ctx context.Context, k trust.Key, n int) ([]Pong, error) {
 		one, cancel := context.WithTimeout(ctx, pulse.Patience)
 		// Somebody waits, as for a call: a connection that is silent is looked at.
 		impatient := time.AfterFunc(pingSilence, func() {
-			m.tasks.do(func(context.Context) { m.pulse.Check(ident.Peer(k)) })
+			m.tasks.do(func(context.Context) { m.stalled(k) })
 		})
 		rtt, err := pulse.Probe(one, c)
 		impatient.Stop()

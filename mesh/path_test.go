@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/peerstore"
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
@@ -184,8 +185,9 @@ func TestRankPrefersTCP(t *testing.T) {
 	} {
 		addrs = append(addrs, ma.StringCast(text))
 	}
+	nobody := func(peer.ID) bool { return false }
 	var got []string
-	for _, d := range rank(addrs) {
+	for _, d := range rank(addrs, nobody) {
 		text, _, _ := strings.Cut(d.Addr.String(), "/p2p/")
 		got = append(got, text+" "+d.Delay.String())
 	}
@@ -196,9 +198,31 @@ func TestRankPrefersTCP(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("ranked\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	for _, d := range rank(addrs[1:2]) {
+	for _, d := range rank(addrs[1:2], nobody) {
 		if d.Delay != 0 {
 			t.Errorf("QUIC alone waits %s", d.Delay)
 		}
+	}
+}
+
+// TestRankTriesRelaysInTurn has those first that are near, and each next one while the
+// one before is waited for.
+func TestRankTriesRelaysInTurn(t *testing.T) {
+	const far, near = "12D3KooWJScjcmnwm27si7XEVvQNbDAEVVsgYPS3eEMqEijK47yD", "12D3KooWEp9ChTsdHN2gT9KcpzGnakXFUc4w8MhMaqeXxMesQiYF"
+	var addrs []ma.Multiaddr
+	for _, text := range []string{
+		"/ip4/11.0.0.8/tcp/1/p2p/" + far, "/ip4/11.0.0.8/udp/1/quic-v1/p2p/" + far,
+		"/ip4/11.0.0.9/tcp/1/p2p/" + near, "/ip4/11.0.0.9/tcp/2/p2p/" + near,
+	} {
+		addrs = append(addrs, ma.StringCast(text+"/p2p-circuit"))
+	}
+	var got []string
+	for _, d := range rank(addrs, func(relay peer.ID) bool { return relay.String() == near }) {
+		text, _, _ := strings.Cut(d.Addr.String(), "/p2p/")
+		got = append(got, text+" "+d.Delay.String())
+	}
+	want := []string{"/ip4/11.0.0.9/tcp/1 0s", "/ip4/11.0.0.9/tcp/2 50ms", "/ip4/11.0.0.8/tcp/1 1s", "/ip4/11.0.0.8/udp/1/quic-v1 1s"}
+	if !slices.Equal(got, want) {
+		t.Errorf("ranked\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }

@@ -39,7 +39,11 @@ func (m *Mesh) Run(ctx context.Context) error {
 			}
 		})
 	}
-	actor(func(ctx context.Context) error { return m.server.Serve(ctx, m.listener) })
+	served := make(chan struct{})
+	actor(func(ctx context.Context) error {
+		defer close(served)
+		return m.server.Serve(ctx, m.listener)
+	})
 	actor(m.clients.Run)
 	actor(m.gossip.Run)
 	actor(m.reach.Run)
@@ -57,8 +61,22 @@ func (m *Mesh) Run(ctx context.Context) error {
 	case err = <-failed:
 	}
 	cancel()
+	<-served // calls that are open have had their time
+	m.partAll()
 	wg.Wait()
 	return errors.Join(err, m.stop())
+}
+
+// partAll ends what is under way with others, and all connections: some of libp2p's
+// protocols wait for a peer that says nothing for up to a minute, whatever their
+// context.
+func (m *Mesh) partAll() {
+	m.door.Close()
+	m.tasks.close()
+	m.rememberAll()
+	for _, c := range m.swarm.Conns() {
+		_ = c.Close()
+	}
 }
 
 // start makes what needs a host, and listens last: no stream comes before its gate.
@@ -82,7 +100,9 @@ func (m *Mesh) start() error {
 	if err != nil {
 		return errors.Join(err, m.host.Close())
 	}
-	m.reach.Bind(m.host)
+	if err := m.reach.Bind(m.host); err != nil {
+		return errors.Join(err, m.host.Close())
+	}
 	m.tasks.open()
 	m.swarm.Notify(&network.NotifyBundle{ConnectedF: m.connected, DisconnectedF: m.disconnected})
 	if err := m.listen(); err != nil {
@@ -92,11 +112,8 @@ func (m *Mesh) start() error {
 	return nil
 }
 
-// stop ends what start began, in the opposite order.
+// stop ends what start began and partAll has left.
 func (m *Mesh) stop() error {
-	m.door.Close()
-	m.tasks.close()
-	m.rememberAll()
 	err := errors.Join(m.host.Close(), m.listener.Close())
 	m.alone.Clear()
 	m.turned.Clear()

@@ -29,10 +29,13 @@ const (
 
 // PeerStatus is what is known of one member.
 type PeerStatus struct {
-	Key    trust.Key         `json:"key"`
-	Name   string            `json:"name"`
-	Role   string            `json:"role"`
-	Labels map[string]string `json:"labels,omitempty"`
+	Key  trust.Key `json:"key"`
+	Name string    `json:"name"`
+	Role string    `json:"role"`
+	// Primary says that it acts for the whole network; who makes a status of more
+	// than the mesh knows fills it in.
+	Primary bool              `json:"primary,omitempty"`
+	Labels  map[string]string `json:"labels,omitempty"`
 	// Region is the label of that name.
 	Region string    `json:"region,omitempty"`
 	State  PeerState `json:"state"`

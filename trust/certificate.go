@@ -48,8 +48,14 @@ type Certificate struct {
 }
 
 // Message is the certificate as it was signed, for sending; nil unless it came
-// from OpenCertificate. It must not be changed.
-func (c *Certificate) Message() *trustpb.Certificate { return c.message }
+// from OpenCertificate, and for no certificate: a connection may begin while the
+// island leaves its network. It must not be changed.
+func (c *Certificate) Message() *trustpb.Certificate {
+	if c == nil {
+		return nil
+	}
+	return c.message
+}
 
 // RenewAt is half of the certificate's life.
 func (c *Certificate) RenewAt() time.Time {

@@ -34,6 +34,10 @@ const (
 	KindPolicy  = "policy"
 )
 
+// KindPrimary is of documents that say which islands act for the whole network. It
+// is no kind of trust, but who writes it must be allowed to administer.
+const KindPrimary = "primary"
+
 // Keys of the trust documents of which there is one.
 const (
 	NetworkDocument = KindNetwork + "/main"

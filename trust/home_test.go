@@ -72,6 +72,9 @@ func TestHome(t *testing.T) {
 	if err := h.Forget(); err != nil {
 		t.Error(err)
 	}
+	if c := h.Certificate(); c.Message() != nil {
+		t.Errorf("who forgot its keys still says certificate %v", c)
+	}
 	if err := h.Enrol(w.enrolment()); err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package trust
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/atoll-mesh/atoll/policy"
 	"github.com/atoll-mesh/atoll/wire/replicapb"
@@ -241,7 +242,11 @@ func (s *State) judgeOther(d *replicapb.Document) error {
 	if h.life.leftAt != 0 && d.GetTime() >= h.life.leftAt {
 		return refuse("author left the network at %s, before it wrote this", DocumentTime(h.life.leftAt))
 	}
-	decision := s.policy.Authorize(h.life.member.Principal(), policy.Write, policy.Resource{Kind: policy.Document, Name: d.GetKey()})
+	action := policy.Write
+	if kind, _, _ := strings.Cut(d.GetKey(), "/"); kind == KindPrimary {
+		action = policy.Administer
+	}
+	decision := s.policy.Authorize(h.life.member.Principal(), action, policy.Resource{Kind: policy.Document, Name: d.GetKey()})
 	if !decision.Allowed {
 		return refuse("%s", decision.Reason)
 	}

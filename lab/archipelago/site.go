@@ -26,6 +26,7 @@ import (
 // settings of each island. Six of them would measure the one machine six times.
 const settings = `island: {name: %s, labels: {region: %s}, data_dir: data}
 collect: {host: {enabled: false}, cgroup: {enabled: false}}
+store: {out_of_order_window: 2h} # for what load sends
 `
 
 // inside is where each island answers HTTP in its own namespace.

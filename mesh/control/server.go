@@ -33,6 +33,7 @@ type Governance struct {
 	Revoke      func(context.Context, RevokeRequest) (RevokeResult, error)
 	Rotate      func(context.Context, RotateRequest) (RotateResult, error)
 	Signer      func(context.Context, SignerRequest) (SignerResult, error)
+	Promote     func(context.Context, PromoteRequest) (PromoteResult, error)
 }
 
 // View is what anybody who may read can ask.
@@ -71,6 +72,7 @@ func AllRoutes(v View, g Governance, log *slog.Logger) *http.ServeMux {
 	mux.Handle("POST "+Prefix+"revoke", act(log, g.Revoke))
 	mux.Handle("POST "+Prefix+"rotate", act(log, g.Rotate))
 	mux.Handle("POST "+Prefix+"signer", act(log, g.Signer))
+	mux.Handle("POST "+Prefix+"promote", act(log, g.Promote))
 	return mux
 }
 

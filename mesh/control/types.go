@@ -171,6 +171,7 @@ type NetworkStatus struct {
 	Island    string `json:"island,omitempty"`
 	Key       string `json:"key,omitempty"`
 	Role      string `json:"role,omitempty"`
+	Primary   bool   `json:"primary,omitempty"`
 	Signer    bool   `json:"signer,omitempty"`
 	Root      bool   `json:"root,omitempty"`
 	// SignerKey is held here, trusted or not; Signers are those trusted.
@@ -180,4 +181,21 @@ type NetworkStatus struct {
 	CertificateExpires *time.Time `json:"certificate_expires,omitempty"`
 	Addresses          []string   `json:"addresses,omitempty"`
 	Members            int        `json:"members,omitempty"`
+}
+
+// PromoteRequest names islands that are to be primaries.
+type PromoteRequest struct {
+	// Names are of members; none is this island.
+	Names []string `json:"names,omitempty"`
+	// Demote makes them primaries no more.
+	Demote bool `json:"demote,omitempty"`
+}
+
+// PromoteResult is who is a primary afterwards.
+type PromoteResult struct {
+	Primaries []string `json:"primaries"`
+	// Changed are those of the named that were not as asked before.
+	Changed []string `json:"changed"`
+	// Note is what people must know.
+	Note string `json:"note,omitempty"`
 }

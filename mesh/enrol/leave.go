@@ -16,6 +16,9 @@ type LeaveOptions struct {
 	Documents Documents
 	Trust     func() *trust.State
 	Log       Log
+	// HandOver, if not nil, gives others what this island does for them; it runs when
+	// nothing speaks against leaving any more, and before anybody is told.
+	HandOver func(ctx context.Context) error
 	// Spread waits until at least one other island has the documents of this one,
 	// or ctx ends.
 	Spread func(ctx context.Context) error
@@ -60,6 +63,11 @@ func leave(ctx context.Context, o LeaveOptions) error {
 	if !alone && !o.Force {
 		if err := indispensable(o, state); err != nil {
 			return err
+		}
+	}
+	if o.HandOver != nil && !alone {
+		if err := o.HandOver(ctx); err != nil && !o.Force {
+			return fmt.Errorf("%w; run it again when the others are within reach, or with --force to leave without that", err)
 		}
 	}
 	if member {

@@ -35,8 +35,8 @@ type Transports struct {
 	Wires Wires
 
 	mu     sync.Mutex
-	listen *listener // the first TCP one; nil before
-	tcp    *tcp.TcpTransport
+	listen *listener         // the first one; nil before
+	tcp    *tcp.TcpTransport // the first that listens; nil before
 }
 
 // NewTransports returns the constructors for one host.
@@ -77,7 +77,7 @@ func (t *tcpTransport) Listen(a ma.Multiaddr) (transport.Listener, error) {
 	w := newListener(l, t.ts)
 	t.ts.mu.Lock()
 	defer t.ts.mu.Unlock()
-	if t.ts.listen == nil {
+	if t.ts.tcp == nil {
 		t.ts.listen, t.ts.tcp = w, t.TcpTransport
 	}
 	return w, nil
@@ -103,7 +103,13 @@ func (t *quicTransport) Listen(a ma.Multiaddr) (transport.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newListener(l, t.ts), nil
+	w := newListener(l, t.ts)
+	t.ts.mu.Lock()
+	defer t.ts.mu.Unlock()
+	if t.ts.listen == nil {
+		t.ts.listen = w
+	}
+	return w, nil
 }
 
 // listener sorts what a transport accepted: members to the swarm, guests to the
@@ -188,11 +194,11 @@ func (l *listener) Accept() (transport.CapableConn, error) {
 	}
 }
 
-// Inject dials a member over TCP and hands the connection to the swarm, which
-// takes it for an inbound one. The swarm itself dials nobody it is connected to.
+// Inject dials a member over TCP and hands the connection to the swarm. The swarm
+// itself dials nobody it is connected to.
 func (ts *Transports) Inject(ctx context.Context, a ma.Multiaddr, p peer.ID) error {
 	ts.mu.Lock()
-	tpt, l := ts.tcp, ts.listen
+	tpt := ts.tcp
 	ts.mu.Unlock()
 	if tpt == nil {
 		return errNoTCP
@@ -200,6 +206,19 @@ func (ts *Transports) Inject(ctx context.Context, a ma.Multiaddr, p peer.ID) err
 	c, err := tpt.Dial(ctx, a, p)
 	if err != nil {
 		return err
+	}
+	return ts.Hand(ctx, c)
+}
+
+// Hand gives a connection that this island dialled to the swarm, which takes it for
+// an inbound one; with an error it is closed.
+func (ts *Transports) Hand(ctx context.Context, c transport.CapableConn) error {
+	ts.mu.Lock()
+	l := ts.listen
+	ts.mu.Unlock()
+	if l == nil {
+		_ = c.Close()
+		return transport.ErrListenerClosed
 	}
 	select {
 	case l.out <- c:

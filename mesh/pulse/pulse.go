@@ -117,6 +117,15 @@ func (w *Watch) Check(p peer.ID) {
 	}
 }
 
+// Doubt has a connection count as suspect until it answers a probe.
+func (w *Watch) Doubt(c network.Conn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if l := w.lines[c]; l != nil {
+		l.vitals.Suspect = true
+	}
+}
+
 // Run probes what is due until ctx ends.
 func (w *Watch) Run(ctx context.Context) {
 	w.mu.Lock()

@@ -183,3 +183,21 @@ func TestSmoothing(t *testing.T) {
 		t.Errorf("smoothed to %v, want %v", got, want)
 	}
 }
+
+// TestDoubtLastsUntilAnAnswer has a connection held for suspect by somebody who knows
+// a better one.
+func TestDoubtLastsUntilAnAnswer(t *testing.T) {
+	run(t, func(t *testing.T, f *fixture) {
+		c := &conn{}
+		f.Add(c)
+		f.Doubt(c)
+		if !f.Of(c).Suspect {
+			t.Error("a doubted connection is no suspect")
+		}
+		f.Check(c.RemotePeer())
+		if v := f.Of(c); v.Suspect || v.Answered.IsZero() {
+			t.Errorf("after an answer: %+v", v)
+		}
+		f.Doubt(&conn{}) // that nobody watches
+	})
+}

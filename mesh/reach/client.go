@@ -234,7 +234,7 @@ func (c *client) ask(ctx context.Context, p peer.ID) (*relayclient.Reservation, 
 			return nil, err
 		}
 	}
-	rsvp, err := relayclient.Reserve(network.WithNoDial(ctx, "relay"), c.host, peer.AddrInfo{ID: p})
+	rsvp, err := relayclient.Reserve(network.WithNoDial(ctx, "relay"), hasty{c.host}, peer.AddrInfo{ID: p})
 	if err == nil && (rsvp.LimitData != 0 || rsvp.LimitDuration != 0) {
 		c.log.Warn("relay limits what it carries", "relay", p, "bytes", rsvp.LimitData, "duration", rsvp.LimitDuration)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/transport"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	"github.com/libp2p/go-libp2p/p2p/protocol/identify"
@@ -55,9 +56,11 @@ type Reach struct {
 	punch   *puncher
 	relays  *client
 
-	host  atomic.Pointer[host.Host]
-	now   atomic.Pointer[decision]
-	serve atomic.Bool
+	host atomic.Pointer[host.Host]
+	// circuits is set when the host is made.
+	circuits atomic.Pointer[relayTransport]
+	now      atomic.Pointer[decision]
+	serve    atomic.Bool
 
 	kick         chan struct{}
 	forgetRelays atomic.Bool
@@ -101,7 +104,8 @@ func New(o Options) (*Reach, error) {
 // EnableHolePunching, EnableAutoNATv2, EnableNATService or another AddrsFactory.
 func (r *Reach) HostOptions() []libp2p.Option {
 	return []libp2p.Option{
-		libp2p.EnableRelay(),
+		libp2p.DisableRelay(), // ours takes its place
+		libp2p.Transport(r.makeCircuits),
 		libp2p.ForceReachabilityPrivate(),
 		libp2p.AddrsFactory(func(addrs []ma.Multiaddr) []ma.Multiaddr {
 			// libp2p has circuits only in the addresses of hosts that it holds for private.
@@ -110,8 +114,28 @@ func (r *Reach) HostOptions() []libp2p.Option {
 	}
 }
 
-// Bind gives the host, before Run.
-func (r *Reach) Bind(h host.Host) { r.host.Store(&h) }
+func (r *Reach) makeCircuits(u transport.Upgrader, h host.Host) (transport.Transport, error) {
+	c, err := newRelayTransport(u, h)
+	if err != nil {
+		return nil, err
+	}
+	r.circuits.Store(c)
+	return c, nil
+}
+
+// Bind gives the host, before Run, and has it accept relayed connections.
+func (r *Reach) Bind(h host.Host) error {
+	c := r.circuits.Load()
+	if c == nil {
+		return errors.New("reach: the host was not made with HostOptions")
+	}
+	if err := h.Network().Listen(ma.StringCast("/p2p-circuit")); err != nil {
+		return fmt.Errorf("listen for relayed connections: %w", err)
+	}
+	c.Start()
+	r.host.Store(&h)
+	return nil
+}
 
 func (r *Reach) bound() host.Host {
 	if h := r.host.Load(); h != nil {

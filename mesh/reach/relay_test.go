@@ -65,7 +65,9 @@ func (p *place) island(t *testing.T, cfg Config, tweak ...func(*Reach)) *island 
 		f(r)
 	}
 	i := &island{Host: hosttest.New(t, &p.Roster, key, r.HostOptions()...), Reach: r}
-	r.Bind(i.Host)
+	if err := r.Bind(i.Host); err != nil {
+		t.Fatal(err)
+	}
 	i.stop = hosttest.Run(t, r.Run)
 	return i
 }
@@ -267,6 +269,7 @@ func TestReservationsSpreadOverRegions(t *testing.T) {
 	a := p.island(t, cfg)
 	for _, region := range []string{"x", "x", "x", "y", "z"} {
 		r := p.island(t, relaying())
+		hosttest.Until(t, "relaying", r.Relaying)
 		hosttest.Connect(t, a.Host, r.Host)
 		offers = append(offers, Candidate{ID: r.ID(), Region: region})
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -49,6 +50,7 @@ type outgoing struct {
 	budget time.Duration
 	user   context.Context // the caller's own
 	cancel context.CancelFunc
+	tries  int
 }
 
 // attempt is one try on one connection.
@@ -59,6 +61,7 @@ type attempt struct {
 	epoch int
 	begun time.Time
 	unary bool
+	first bool
 	heard hearing
 }
 
@@ -142,7 +145,8 @@ func (o *outgoing) attempt(ctx context.Context, unary bool) (*attempt, context.C
 		o.c.giveBack(e, nil)
 		return refuse(err.Error())
 	}
-	a := &attempt{o: o, e: e, l: l, epoch: epoch, begun: time.Now(), unary: unary}
+	o.tries++
+	a := &attempt{o: o, e: e, l: l, epoch: epoch, begun: time.Now(), unary: unary, first: o.tries == 1}
 	l.watch.begin(unary)
 	return a, context.WithValue(ctx, hearingKey{}, &a.heard), nil
 }
@@ -158,19 +162,26 @@ func (a *attempt) end(err error) error {
 }
 
 // repeatable reports whether the transport failed before an answer came and the
-// call may be made again: because it is idempotent, or because it waited for a
-// connection that Reset has ended. One that could not connect by itself is not
-// repeated: the next dial would fail the same.
+// call may be made again: because it is idempotent, or because it never went out.
 func (a *attempt) repeatable(err error) bool {
 	said := a.heard.answer()
 	if status.Code(err) != codes.Unavailable || said.began || said.heard {
 		return false
 	}
-	dropped := a.l.end()
 	if !said.sent {
-		return errors.Is(dropped, errReset)
+		return a.unsent(err)
 	}
-	return a.o.again && !errors.Is(dropped, errGone)
+	return a.o.again && !errors.Is(a.l.end(), errGone)
+}
+
+// unsent reports whether a call waited for a connection that Reset has ended, or
+// that closed before it could carry anything, as one of two that both islands made
+// at once does: another one may be there. A dial that failed is not repeated: the
+// next one would fail the same.
+func (a *attempt) unsent(err error) bool {
+	dropped := a.l.end()
+	return status.Code(err) == codes.Unavailable && !a.heard.sent.Load() &&
+		(errors.Is(dropped, errReset) || errors.Is(dropped, errEarly))
 }
 
 // judge says what the attempt tells about the peer. That it said nothing until
@@ -184,6 +195,9 @@ func (a *attempt) judge(err error) (outcome, string) {
 	began := a.heard.began.Load()
 	if dropped := a.l.end(); !e.Answered && (errors.Is(dropped, errReset) || errors.Is(dropped, errGone)) {
 		return neutral, ""
+	}
+	if a.first && a.unsent(err) {
+		return neutral, "" // the second try tells
 	}
 	switch {
 	case e.Code == codes.DeadlineExceeded && !began && a.o.budget >= fairDeadline && time.Since(a.o.begun) >= a.o.budget,
@@ -233,29 +247,61 @@ func (a *attempt) explain(err error) error {
 	return e
 }
 
-// NewStream begins a streaming call.
+// NewStream begins a streaming call. One that could not go out is tried once more.
 func (c *conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	ctx, o := c.begin(ctx, method, opts)
+	cs, again, err := o.open(ctx, desc)
+	if again {
+		c.c.m.retries.WithLabelValues(c.class.String()).Inc()
+		cs, _, err = o.open(ctx, desc)
+	}
+	return cs, err
+}
+
+// open makes one attempt at a stream. It ends the call if it fails, unless the first
+// one may be followed by another.
+func (o *outgoing) open(ctx context.Context, desc *grpc.StreamDesc) (_ grpc.ClientStream, again bool, _ error) {
 	a, ctx2, err := o.attempt(ctx, false)
 	if err != nil {
 		o.done(err)
-		return nil, err
+		return nil, false, err
 	}
-	var once sync.Once
+	// grpc may call OnFinish at any time, also after NewStream has returned; only
+	// until then the call is made again.
+	var mu sync.Mutex
+	var opened, finished bool
 	finish := func(err error) {
-		once.Do(func() {
-			if errors.Is(err, io.EOF) {
-				err = nil
-			}
-			o.done(a.end(err))
-		})
+		mu.Lock()
+		defer mu.Unlock()
+		if finished {
+			return
+		}
+		finished = true
+		if errors.Is(err, io.EOF) {
+			err = nil
+		}
+		err = a.end(err)
+		if !opened && a.first && ctx.Err() == nil && a.unsent(err) {
+			again = true
+			return
+		}
+		o.done(err)
 	}
-	cs, err := a.l.cc.NewStream(ctx2, desc, method, append(o.opts, grpc.OnFinish(finish))...)
+	opts := append(slices.Clone(o.opts), grpc.OnFinish(finish))
+	cs, err := a.l.cc.NewStream(ctx2, desc, o.method, opts...)
 	if err != nil {
 		finish(err)
-		return nil, a.explain(err)
 	}
-	return &clientStream{ClientStream: cs, a: a}, nil
+	mu.Lock()
+	defer mu.Unlock()
+	opened = true
+	if err != nil {
+		err = a.explain(err)
+	}
+	if err != nil || again {
+		return nil, again, err
+	}
+	return &clientStream{ClientStream: cs, a: a}, false, nil
 }
 
 // clientStream explains errors and tells the watch and the breaker what passes.

@@ -43,6 +43,7 @@ var (
 	errUnreachable = errors.New("cannot be reached")
 
 	errReset = errors.New("the path was given up for another one")
+	errEarly = errors.New("the connection was closed before a first frame came, it may be refused there")
 	errGone  = errors.New("this island stops, or the other one is no member any more")
 )
 
@@ -118,7 +119,7 @@ func (l *link) forget(c *countedConn) {
 	defer l.mu.Unlock()
 	l.conns = slices.DeleteFunc(l.conns, func(o *countedConn) bool { return o == c })
 	if !c.read.Load() && l.dropped == nil {
-		l.unreachable(errors.New("the connection was closed before a first frame came, it may be refused there"))
+		l.unreachable(errEarly)
 	}
 }
 

@@ -140,7 +140,7 @@ func newClientMetrics(reg prometheus.Registerer) *clientMetrics {
 		opened: counter("atoll_mesh_rpc_breaker_opened_total", "Times that a circuit breaker opened."),
 		paused: counter("atoll_mesh_rpc_paused_total", "Calls not made because the peer's circuit breaker was open."),
 		retries: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "atoll_mesh_rpc_retries_total", Help: "Idempotent calls made once more after their connection broke.",
+			Name: "atoll_mesh_rpc_retries_total", Help: "Calls made once more after their connection broke: idempotent ones, and others that had not gone out.",
 		}, []string{"class"}),
 		stalls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "atoll_mesh_rpc_stalls_total", Help: "Times that an answer was owed and no byte came for stall_after.",

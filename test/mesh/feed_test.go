@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -18,7 +17,6 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/snappy"
-	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/prompb"
 )
 
@@ -73,21 +71,6 @@ func (f *feed) stop() {
 		close(f.stopped)
 	}
 	f.wg.Wait()
-}
-
-// end stops, and says as Prometheus does of targets that are gone that no sample of
-// these series follows.
-func (f *feed) end(t *testing.T) {
-	t.Helper()
-	f.stop()
-	_, _, last := f.sent()
-	for n := range f.values {
-		f.values[n] = math.Float64frombits(value.StaleNaN)
-	}
-	client := &http.Client{Transport: &http.Transport{DialContext: f.to.node.Dial, DisableKeepAlives: true}, Timeout: 5 * time.Second}
-	if err := f.send(client, snappy.Encode(nil, f.request(last.Add(f.every), 0, len(f.values)))); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func (f *feed) run() {

@@ -57,6 +57,9 @@ type attack struct {
 	// Call is whom to call, and Serve has calls answered, as the member of Data.
 	Call  string
 	Serve bool
+	// Relayed has calls wait for a relayed path to whom Call names, and for an address
+	// of it by another relay; otherwise for a direct one and any relay.
+	Relayed bool
 	// Haul is how many bytes to have sent by whom Call names, or, with Serve, that
 	// they are sent, over Transports; not before the file Begin is there.
 	Haul       int64

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -53,7 +54,44 @@ func TestOpenCallAcrossBlackHole(t *testing.T) {
 	hear(t, served, time.Minute, "handling again-safe 1", "handling once 1")
 	unblock := a.node.Uplink().Block(lab.Filter{Remote: netip.PrefixFrom(b.node.SeenFrom(), 32)})
 	defer unblock()
-	began := time.Now()
+	endsAroundHole(t, called, time.Now())
+}
+
+// TestOpenCallAcrossLostRelay cuts off the relay that carries two calls between
+// islands that have no direct path, while others would carry them too.
+func TestOpenCallAcrossLostRelay(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	link := lab.LinkOptions{Delay: 20 * time.Millisecond}
+	var relays []*site
+	for _, name := range []string{"r1", "r2", "r3", "r4"} {
+		relays = append(relays, newSite(t, l.Public(name, link), "core"))
+	}
+	a := newSite(t, l.NAT("box-a", lab.PortRestricted, link).Node("a"), "eu")
+	b := newSite(t, l.NAT("box-b", lab.Symmetric, link).Node("b"), "us")
+	all := append(slices.Clone(relays), a, b)
+	allUp(all...)
+	found(t, relays[0], all[1:]...)
+	meshed(t, all...)
+	key := b.identity().Key
+	a.stop()
+	b.stop()
+	served := accomplice(t, b, attack{Data: b.data(), Serve: true})
+	called := accomplice(t, a, attack{Data: a.data(), Call: key, Relayed: true})
+	hear(t, served, time.Minute, "handling again-safe 1", "handling once 1")
+	via := strings.TrimPrefix(hear(t, called, time.Minute, "relayed by ")[0].text, "relayed by ")
+	for _, r := range relays {
+		if r.name == via {
+			t.Logf("cutting off %s", via)
+			r.node.Uplink().Cut()
+		}
+	}
+	endsAroundHole(t, called, time.Now())
+}
+
+// endsAroundHole fails unless both calls end as they must when their way is lost.
+func endsAroundHole(t *testing.T, called <-chan said, began time.Time) {
+	t.Helper()
 	for _, line := range hear(t, called, longCall/2, "again-safe: answered by 2", "once: failed") {
 		t.Logf("after %s: %s", line.at.Sub(began).Round(time.Millisecond), line.text)
 		if took := line.at.Sub(began); took > aroundHole {
@@ -199,15 +237,11 @@ func (a attack) openCalls(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, time.Minute, "a direct path, and an address by a relay", func() error {
+	eventually(t, time.Minute, "a path, and another one to fall back on", func() error {
 		for _, p := range tr.mesh.Peers() {
-			if p.Key != to {
-				continue
+			if p.Key == to {
+				return a.mayCall(p)
 			}
-			if p.State == mesh.StateConnected && p.Path == "direct" && strings.Contains(fmt.Sprint(p.Addresses), "p2p-circuit") {
-				return nil
-			}
-			return errors.New(show(p))
 		}
 		return errors.New("it is not in the roster")
 	})
@@ -236,4 +270,29 @@ func (a attack) openCalls(t *testing.T) {
 	})
 	calls.Wait()
 	_, _ = io.Copy(io.Discard, os.Stdin)
+}
+
+// mayCall is nil when there are the paths that the calls are about.
+func (a attack) mayCall(p mesh.PeerStatus) error {
+	known := fmt.Sprint(p.Addresses)
+	switch {
+	case p.State != mesh.StateConnected:
+	case !a.Relayed && p.Path == "direct" && strings.Contains(known, "p2p-circuit"):
+		return nil
+	case a.Relayed && p.Path == "relayed" && relaysIn(p.Addresses) > 1:
+		fmt.Printf("relayed by %s\n", p.Via)
+		return nil
+	}
+	return errors.New(show(p))
+}
+
+// relaysIn counts the relays that addresses lead through.
+func relaysIn(addresses []string) int {
+	relays := map[string]bool{}
+	for _, text := range addresses {
+		if way, _, ok := strings.Cut(text, "/p2p-circuit"); ok {
+			relays[way[strings.LastIndex(way, "/")+1:]] = true
+		}
+	}
+	return len(relays)
 }

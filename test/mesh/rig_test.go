@@ -205,7 +205,12 @@ func (s *site) atoll(args ...string) (string, error) { return s.atollWith("", ar
 
 // atollWith is atoll with something on standard input.
 func (s *site) atollWith(stdin string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	return s.atollWithin(time.Minute, stdin, args...)
+}
+
+// atollWithin is atollWith for so long.
+func (s *site) atollWithin(limit time.Duration, stdin string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	cmd := s.node.Command(ctx, binary, args...)
 	cmd.Dir = s.dir
