@@ -68,8 +68,8 @@ type Aggregator struct {
 	// sharing is shared.share, for those who do not wait for turn.
 	sharing atomic.Pointer[share.Share]
 	homing  atomic.Pointer[home.Home] // nil outside of a network
-	// reloaded asks for a checkpoint: what the rules before made of the journal, the
-	// new ones would not.
+	// reloaded asks for a checkpoint: what the rules before, or the network, made of
+	// the journal, is not what would be made of it now.
 	reloaded chan struct{}
 	// replayed are results of windows that were sealed after the last checkpoint, or
 	// waited for a network; they are published first.

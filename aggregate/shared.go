@@ -41,7 +41,9 @@ type Network struct {
 type shared struct {
 	share *share.Share // nil outside of a network, and while it is entered
 	// waits: this island is in a network and has not entered it yet; windows wait.
-	waits   bool
+	waits bool
+	// leaves: it has handed over what it had; windows wait until it has left.
+	leaves  bool
 	windows []*partial.Window
 	// state is of the last share, for the next.
 	state []byte
@@ -119,7 +121,7 @@ func (a *Aggregator) pause(s *share.Share) {
 	if err := s.Snapshot(&state); err != nil {
 		a.log.Error("what was shared with other islands is not kept", "err", err)
 	}
-	a.shared = shared{waits: true, state: state.Bytes()}
+	a.shared = shared{waits: true, state: state.Bytes(), windows: a.shared.windows}
 }
 
 // Leave says that this island is in no network: it makes all windows alone.
@@ -131,6 +133,10 @@ func (a *Aggregator) Leave() {
 	a.engine.Decide(a.now().UnixMilli(), []engine.Decision{{Verb: engine.Cease}})
 	for _, w := range windows {
 		a.replayed = append(a.replayed, a.owner.Finish(w)...)
+	}
+	select {
+	case a.reloaded <- struct{}{}: // what the journal has of the network is not to be made alone
+	default:
 	}
 }
 
@@ -155,9 +161,9 @@ func (a *Aggregator) finish(w *partial.Window) []partial.Sample {
 	switch {
 	case !w.Rule.Distribute:
 		return a.owner.Finish(w)
-	case a.shared.share != nil:
+	case a.shared.share != nil && !a.shared.leaves:
 		a.push(w)
-	case a.shared.waits:
+	case a.shared.share != nil, a.shared.waits:
 		a.shared.windows = append(a.shared.windows, w)
 	default:
 		return a.owner.Finish(w)

@@ -22,11 +22,10 @@ func Sender(ctx context.Context) uint64 {
 }
 
 // RawSample is a float sample of the series whose label fields, as a remote write
-// 1.0 sender wrote them, are Labels. ST, when the counter was created, and T are in
-// milliseconds; ST is 0 if that is not known.
+// 1.0 sender wrote them, are Labels. T is in milliseconds.
 type RawSample struct {
 	Labels []byte
-	ST, T  int64
+	T      int64
 	V      float64
 	// Taken is set by AppendRaw.
 	Taken bool

@@ -121,6 +121,17 @@ func (m *membership) enterAggregation(health *health.List) (run func(context.Con
 	})
 }
 
+// handOverTimeout bounds how long an island that leaves waits until the others have
+// what it aggregated with them.
+const handOverTimeout = 15 * time.Second
+
+// handOver gives what is aggregated with other islands to them.
+func (i *Island) handOver(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, handOverTimeout)
+	defer cancel()
+	return i.getRooms().aggregate.HandOver(ctx)
+}
+
 // partials serves other islands' parts of windows.
 type partials struct {
 	aggregatepb.UnimplementedPartialsServer

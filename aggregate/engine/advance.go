@@ -20,6 +20,7 @@ type decision struct {
 	rs     *ruleState
 	sealed int64
 	late   []int64 // ends, ascending
+	last   bool    // nothing of the rule stays behind
 }
 
 // taken is one window that was taken away from the shards.
@@ -27,6 +28,7 @@ type taken struct {
 	rs    *ruleState
 	end   int64
 	late  bool
+	last  bool
 	parts []*window // by shard, nil where there was none
 }
 
@@ -144,7 +146,7 @@ func (e *Engine) take(d decision, now int64) []taken {
 	before := rs.sealed.Load()
 	if d.sealed > before {
 		rs.sealed.Store(d.sealed)
-		rs.lag.Store(now - d.sealed)
+		rs.lag.Store(max(0, now-d.sealed))
 	}
 	byEnd := map[int64]*taken{}
 	for k, s := range e.shards {
@@ -170,6 +172,9 @@ func (e *Engine) take(d decision, now int64) []taken {
 	}
 	if d.sealed > before && byEnd[d.sealed] == nil {
 		byEnd[d.sealed] = &taken{rs: rs, end: d.sealed} // says that nothing was seen
+	}
+	if t := byEnd[d.sealed]; t != nil {
+		t.last = d.last
 	}
 	var all []taken
 	for _, end := range slices.Sorted(maps.Keys(byEnd)) {

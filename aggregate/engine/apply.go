@@ -276,7 +276,7 @@ func (s *shard) limit(r *record) int64 {
 }
 
 func (s *shard) remember(r *record, seg gapSegment) {
-	s.gaps.add(seg)
+	s.makeGaps(seg.id).add(seg)
 	r.set(flagGap)
 }
 

@@ -298,7 +298,7 @@ func (s *shard) arrive(id uint32, r *record, base *kept, step uint8) {
 		it := item{v: k.v, t: k.t, id: id, rep: k.rep}
 		s.show(r, &it, k.st, nil, only)
 		if it.flags&itemTaken != 0 {
-			s.e.src.note(r.source(), k.t)
+			s.e.src.note(r.source(), k.t, s.now)
 		}
 	}
 }

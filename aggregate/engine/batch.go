@@ -24,7 +24,12 @@ type Batch struct {
 	touched uint64
 }
 
-type part struct{ items []item }
+// part is what of a batch a shard gets.
+type part struct {
+	items []item
+	last  uint32 // place of the series that was found last in the shard
+	lost  bool   // the one after it was not next to it
+}
 
 // Begin starts a batch of samples from one sender: whoever delivers, by an
 // identity that it keeps over restarts.
@@ -178,7 +183,7 @@ func (b *Batch) apply(now int64, journalled bool) {
 	}
 	b.e.src.mu.Lock()
 	for k := range b.parts {
-		b.e.src.advance(b.parts[k].items)
+		b.e.src.advance(b.parts[k].items, now)
 	}
 	b.e.src.mu.Unlock()
 }
@@ -210,7 +215,7 @@ func (b *Batch) done() {
 		if cap(b.parts[k].items) > maxPooledItems {
 			b.parts[k].items = nil
 		}
-		b.parts[k].items = b.parts[k].items[:0]
+		b.parts[k].items, b.parts[k].lost = b.parts[k].items[:0], false
 	}
 	clear(b.exts)
 	b.exts, b.defs = b.exts[:0], b.defs[:0]

@@ -36,13 +36,13 @@ func TestChurnLeavesLittle(t *testing.T) {
 		return n
 	}
 	minutes(14, 0)
-	index, records, sources := s.index.bytes(), chunks(), r.e.src.all.bytes()
+	index, records, sources := s.places.bytes(), chunks(), r.e.src.all.bytes()
 	minutes(50, fleet/5)
-	if n := s.index.bytes(); n < index*3/2 {
+	if n := s.places.bytes(); n < index*3/2 {
 		t.Fatalf("the index takes %d bytes while three times as many series are known, before %d: the churn is none", n, index)
 	}
 	minutes(14, 0)
-	if n := s.index.bytes(); n > index*11/10 {
+	if n := s.places.bytes(); n > index*11/10 {
 		t.Errorf("the index takes %d bytes after the churn, before %d", n, index)
 	}
 	if n := chunks(); n > records+2 {

@@ -46,6 +46,8 @@ const (
 	// Join means: the home that was lost when we took the series over is back, and T, V are
 	// the last that it counted.
 	Join
+	// Cede is as Give, be the series silent or not. It is journalled as Give.
+	Cede
 	verbs
 )
 
@@ -153,12 +155,10 @@ func (s *shard) decide(id uint32, r *record, d *Decision, replay bool) bool {
 		if !waits {
 			return false
 		}
-		s.blind = d.Verb == Blind
-		fresh := s.blind && a != nil && r.t == never && len(a.list) > 0
-		s.arrive(id, r, nil, 0)
-		s.blind = false
-		if fresh && r.t != never {
-			s.away.based[id] = a.list[0]
+		if d.Verb == Mine {
+			s.arrive(id, r, nil, 0)
+		} else {
+			s.arriveBlind(id, r, a)
 		}
 	case Wait:
 		if !waits || a == nil || a.since == 0 {
@@ -172,6 +172,12 @@ func (s *shard) decide(id uint32, r *record, d *Decision, replay bool) bool {
 		s.follow(id, r, d.Home, d.There, min(s.now, d.T))
 	case Give:
 		return s.give(id, r, d, own, replay)
+	case Cede:
+		if !own {
+			return false
+		}
+		d.Verb = Give
+		return s.give(id, r, d, own, true)
 	case Take, Alone:
 		if own || waits {
 			return false
@@ -212,6 +218,18 @@ func (s *shard) give(id uint32, r *record, d *Decision, own, replay bool) bool {
 	return true
 }
 
+// arriveBlind makes a series ours that others may have counted: its first sample here
+// is not what it grew.
+func (s *shard) arriveBlind(id uint32, r *record, a *away) {
+	fresh := a != nil && r.t == never && len(a.list) > 0
+	s.blind = true
+	s.arrive(id, r, nil, 0)
+	s.blind = false
+	if fresh && r.t != never {
+		s.away.based[id] = a.list[0]
+	}
+}
+
 func (s *shard) takeFrom(id uint32, r *record, a *away, d *Decision) bool {
 	from, there, base, step := a.home, a.there, (*kept)(nil), a.step
 	switch {
@@ -231,7 +249,11 @@ func (s *shard) takeFrom(id uint32, r *record, a *away, d *Decision) bool {
 			base = &k
 		}
 	}
-	s.arrive(id, r, base, step)
+	if base == nil { // what the home counted is not known any more
+		s.arriveBlind(id, r, a)
+	} else {
+		s.arrive(id, r, base, step)
+	}
 	if d.Verb == Alone {
 		s.away.based[id] = *base
 	}

@@ -89,9 +89,9 @@ type Engine struct {
 
 	// cut is held for reading while a batch is journalled and applied, for writing
 	// while windows are taken away: so a window is taken between two batches.
-	cut sync.RWMutex
+	cut guard
 	// learning serializes everything that gives series, groups and sources their places.
-	learning sync.Mutex
+	learning guard
 	// turn serializes Advance, Snapshot, Restore and Reload; it comes before all other locks.
 	turn   sync.Mutex
 	outbox []*partial.Window

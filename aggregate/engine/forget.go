@@ -1,14 +1,24 @@
 package engine
 
+import "slices"
+
 // sweeper walks through the state a little at a time: the index of every shard,
 // then that of the sources; what was forgotten in one round may be used again
 // after it, when nothing points at it any more.
 type sweeper struct {
+	stage       sweepStage
 	shard, part int
-	sources     bool
 	begun       int64 // of this round
 	done        int64 // of the last round
 }
+
+type sweepStage uint8
+
+const (
+	sweepSeries sweepStage = iota
+	sweepSources
+	sweepLimbo
+)
 
 // sweepEvery is the shortest time between the beginnings of two rounds.
 const sweepEvery = 60 * 1000
@@ -16,17 +26,16 @@ const sweepEvery = 60 * 1000
 // sweepStep is how many parts of the index are looked at in one Advance.
 const sweepStep = 64
 
-// tidy forgets series, groups and gaps whose time has come.
+// tidy forgets series, groups and gaps whose time has come. New series are learnt
+// between two steps.
 func (e *Engine) tidy(set *ruleSet, now int64) {
 	w := &e.sweep
-	if w.shard == 0 && w.part == 0 && !w.sources {
+	if *w == (sweeper{begun: w.begun, done: w.done}) {
 		if w.begun != 0 && now-w.begun < sweepEvery {
 			return
 		}
 		w.begun = now
 	}
-	e.learning.Lock()
-	defer e.learning.Unlock()
 	for range sweepStep {
 		if e.sweepOne(set, now) {
 			return
@@ -43,56 +52,82 @@ func (e *Engine) sweepAll(set *ruleSet, now int64) {
 // sweepOne reports the end of a round.
 func (e *Engine) sweepOne(set *ruleSet, now int64) bool {
 	w := &e.sweep
-	if !w.sources {
-		s := e.shards[w.shard]
-		s.mu.Lock()
-		s.sweepPart(set, w.part, now)
-		if w.part++; w.part == len(s.index.parts) {
-			s.sweepGaps(set, now)
-			w.part, w.shard = 0, w.shard+1
-		}
-		s.mu.Unlock()
-		if w.shard == len(e.shards) {
-			w.shard, w.sources = 0, true
-		}
-		return false
+	if w.stage == sweepLimbo {
+		e.shards[w.shard].sortLimbo()
 	}
-	if e.sweepSources(w.part); w.part+1 < len(e.src.index.parts) {
-		w.part++
-		return false
-	}
-	for _, s := range e.shards {
-		for s.releaseSome() {
+	e.learning.Lock()
+	defer e.learning.Unlock()
+	switch w.stage {
+	case sweepSeries:
+		w.next(e.shards[w.shard].sweepSome(set, w.part, now), len(e.shards))
+	case sweepSources:
+		w.next(e.sweepSources(w.part), 1)
+	case sweepLimbo:
+		w.next(e.shards[w.shard].releaseSome(), len(e.shards))
+	default:
+		for _, rs := range set.active {
+			for _, ord := range rs.groups.expire(now - rs.maxAge - rs.maxLag - rs.interval) {
+				delete(rs.carry, ord)
+			}
 		}
+		*w = sweeper{begun: w.begun, done: now}
+		return true
 	}
-	for _, rs := range set.active {
-		for _, ord := range rs.groups.expire(now - rs.maxAge - rs.maxLag - rs.interval) {
-			delete(rs.carry, ord)
-		}
+	return false
+}
+
+// next goes on with the next part, shard, or stage.
+func (w *sweeper) next(more bool, shards int) {
+	if w.part++; more {
+		return
 	}
-	*w = sweeper{begun: w.begun, done: now}
-	return true
+	w.part, w.shard = 0, w.shard+1
+	if w.shard == shards {
+		w.shard, w.stage = 0, w.stage+1
+	}
 }
 
 // releaseStep is how many records are freed while batches wait.
 const releaseStep = 4096
 
+// sortLimbo: those with low numbers are freed last, so that they are taken first, and
+// series lie in the order in which they are learnt.
+func (s *shard) sortLimbo() {
+	if !s.sorted {
+		slices.Sort(s.limbo)
+		s.sorted = true
+	}
+}
+
 // releaseSome reports whether more wait for it.
 func (s *shard) releaseSome() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := min(len(s.limbo), releaseStep)
-	for _, id := range s.limbo[:n] {
-		s.release(id)
+	left := max(0, len(s.limbo)-releaseStep)
+	for i := len(s.limbo) - 1; i >= left; i-- {
+		s.release(s.limbo[i])
 	}
-	if s.limbo = s.limbo[n:]; len(s.limbo) == 0 {
-		s.limbo = nil
+	if s.limbo = s.limbo[:left]; left == 0 {
+		s.limbo, s.sorted = nil, false
 	}
-	return s.limbo != nil
+	return left > 0
+}
+
+// sweepSome looks at a part of the places, then at a chunk of records; it reports
+// whether there are more.
+func (s *shard) sweepSome(set *ruleSet, part int, now int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.places.parts); part < n {
+		s.sweepPart(set, part, now)
+	} else {
+		s.sweepChunk(set, part-n, now)
+	}
+	return part+1 < len(s.places.parts)+len(*s.chunks.Load())
 }
 
 func (s *shard) sweepPart(set *ruleSet, part int, now int64) {
-	s.index.prune(part, func(val uint32) bool {
+	s.places.prune(part, func(val uint32) bool {
 		if val&aliasBit == 0 {
 			if !s.expired(set, val, now) {
 				return true
@@ -100,7 +135,7 @@ func (s *shard) sweepPart(set *ruleSet, part int, now int64) {
 			s.forget(set, val, now)
 			return false
 		}
-		packed := s.aliases.load(val &^ aliasBit)
+		packed := s.aliases.packed(val &^ aliasBit)
 		if ref, _, ok := s.e.alive(Ref(packed & 0xffffffff)); ok && ref.gen() == uint8(packed>>32) {
 			return true
 		}
@@ -156,50 +191,56 @@ func (s *shard) forget(set *ruleSet, head uint32, now int64) {
 	}
 }
 
-// sweepGaps drops gaps and first samples that are beyond the horizon.
-func (s *shard) sweepGaps(set *ruleSet, now int64) {
+// sweepChunk drops gaps, first samples and what is kept beside of some records that
+// is beyond the horizon.
+func (s *shard) sweepChunk(set *ruleSet, n int, now int64) {
+	chunks := *s.chunks.Load()
+	if n >= len(chunks) || chunks[n] == nil {
+		return
+	}
+	c := chunks[n]
+	s.sweepGaps(c, now)
+	limit := now - set.maxAge
+	for i := range c.bump {
+		if t, _, _, ok := c.getFirst(i); ok && t < limit {
+			c.dropFirst(i)
+		}
+		id := uint32(n)*chunkSize + i
+		if k, ok := s.away.based[id]; ok && k.t < limit {
+			delete(s.away.based, id)
+		}
+		if t, ok := s.odd[id]; ok && t < limit {
+			delete(s.odd, id)
+		}
+		if list := s.aside[id]; list != nil && list[len(list)-1].t < limit {
+			delete(s.aside, id)
+		}
+	}
+}
+
+func (s *shard) sweepGaps(c *chunk, now int64) {
+	if c.gaps == nil {
+		return
+	}
 	horizon := func(id uint32) int64 {
 		if r := s.at(id); r != nil && r.slot() != 0 && s.rules[r.slot()] != nil {
 			return now - s.rules[r.slot()].rs.maxAge
 		}
 		return now
 	}
-	s.gaps.expire(horizon, func(id uint32) {
+	c.gaps.expire(horizon, func(id uint32) {
 		if r := s.at(id); r != nil {
 			r.clear(flagGap)
 		}
 	})
-	limit := now - set.maxAge
-	for _, c := range *s.chunks.Load() {
-		if c == nil {
-			continue
-		}
-		for i := range uint32(chunkSize) {
-			if t, _, _, ok := c.getFirst(i); ok && t < limit {
-				c.dropFirst(i)
-			}
-		}
-	}
-	for id, k := range s.away.based {
-		if k.t < limit {
-			delete(s.away.based, id)
-		}
-	}
-	for id, t := range s.odd {
-		if t < limit {
-			delete(s.odd, id)
-		}
-	}
-	for id, list := range s.aside {
-		if list[len(list)-1].t < limit {
-			delete(s.aside, id)
-		}
+	if c.gaps.live == 0 {
+		c.gaps = nil
 	}
 }
 
 // sweepSources drops sources whose series are forgotten, of one part of their
-// index. The caller holds learning.
-func (e *Engine) sweepSources(part int) {
+// index, and reports whether there are more. The caller holds learning.
+func (e *Engine) sweepSources(part int) bool {
 	e.src.mu.Lock()
 	defer e.src.mu.Unlock()
 	e.src.index.prune(part, func(val uint32) bool {
@@ -214,4 +255,5 @@ func (e *Engine) sweepSources(part int) {
 		e.src.all.drop(val)
 		return false
 	})
+	return part+1 < len(e.src.index.parts)
 }

@@ -26,6 +26,7 @@ const (
 	gapOpen
 )
 
+// gaps are those of one chunk of records; nil has none.
 type gaps struct {
 	heads map[uint32]uint32
 	all   []gapSegment
@@ -33,7 +34,27 @@ type gaps struct {
 	live  int
 }
 
-func (g *gaps) reset() { *g = gaps{heads: map[uint32]uint32{}} }
+func (s *shard) gapsOf(id uint32) *gaps {
+	c, _ := s.chunkOf(id)
+	return c.gaps
+}
+
+func (s *shard) makeGaps(id uint32) *gaps {
+	c, _ := s.chunkOf(id)
+	if c.gaps == nil {
+		c.gaps = &gaps{heads: map[uint32]uint32{}}
+	}
+	return c.gaps
+}
+
+func (s *shard) gapCount() (n int) {
+	for _, c := range *s.chunks.Load() {
+		if c != nil && c.gaps != nil {
+			n += c.gaps.live
+		}
+	}
+	return n
+}
 
 func (g *gaps) add(seg gapSegment) {
 	seg.next = g.heads[seg.id]
@@ -51,6 +72,9 @@ func (g *gaps) add(seg gapSegment) {
 
 // take removes and returns the segment of a record that holds t strictly inside.
 func (g *gaps) take(id uint32, t int64) (gapSegment, bool) {
+	if g == nil {
+		return gapSegment{}, false
+	}
 	before := uint32(0)
 	for i := g.heads[id]; i != 0; i = g.all[i-1].next {
 		seg := g.all[i-1]
@@ -80,6 +104,9 @@ func (g *gaps) unlink(id, before, i uint32) {
 
 // created tells whether the record's beginning is known by its creation time.
 func (g *gaps) created(id uint32) bool {
+	if g == nil {
+		return false
+	}
 	for i := g.heads[id]; i != 0; i = g.all[i-1].next {
 		if g.all[i-1].kind == gapCreated {
 			return true
@@ -89,7 +116,7 @@ func (g *gaps) created(id uint32) bool {
 }
 
 func (g *gaps) drop(id uint32) {
-	for g.heads[id] != 0 {
+	for g != nil && g.heads[id] != 0 {
 		g.unlink(id, 0, g.heads[id])
 	}
 }

@@ -22,8 +22,10 @@ type Series struct {
 // Claim is a series that this island counts or would count.
 type Claim struct {
 	Series
-	// Waiting: nothing of it is counted yet.
+	// Waiting: nothing of it is counted, or nothing more until it is known who does.
 	Waiting bool
+	// Known: it was counted here before.
+	Known bool
 	// From is the island that counted it before, as number There; 0 where none did.
 	From  uint64
 	There uint32
@@ -191,7 +193,10 @@ func (e *Engine) Owned(at uint64, f func(Claim)) (next uint64) {
 			id := uint32(n)*chunkSize + i
 			a := s.away.all[id]
 			if a == nil || a.home == 0 {
-				f(Claim{Series: Series{c.ids[i], e.dense(s, id)}, Waiting: a != nil || c.recs[i].leader() == elsewhere})
+				f(Claim{
+					Series:  Series{c.ids[i], e.dense(s, id)},
+					Waiting: a != nil || c.recs[i].leader() == elsewhere, Known: s.status(id, &c.recs[i]).T != never,
+				})
 			}
 		}
 	}

@@ -268,3 +268,29 @@ func BenchmarkClaims(b *testing.B) {
 		}
 	}
 }
+
+// A series whose home has forgotten it is not taken for one that was born: what it
+// has is no growth.
+func TestTakenFromOneThatForgot(t *testing.T) {
+	r := begun(t, total)
+	sibling := labelsWith("path", "y")
+	mine := func(ls labels.Labels) {
+		x := of(t, r.e, ls)
+		r.decide(float64(r.now-origin)/1000, Decision{Verb: Mine, Series: x})
+	}
+	r.send(5.1, point{ls: sibling, t: 5, v: 7})
+	mine(sibling)
+	for now := 15.0; now <= 295; now += 10 {
+		r.send(now+0.1, point{ls: sibling, t: now, v: 7})
+		if now == 185 {
+			r.send(now+0.1, scrape(now))
+			x := of(t, r.e, series)
+			r.decide(now+1, Decision{Verb: Follow, Series: x, Home: island, There: 3, T: at(now)})
+			r.decide(now+2, Decision{Verb: Take, Series: x, Home: island, T: math.MinInt64})
+		} else if now > 185 {
+			r.send(now+0.1, scrape(now))
+		}
+	}
+	r.tick(400)
+	r.want("series", r.row(groupA, 240, 300, 60, increase), "5000 6000")
+}

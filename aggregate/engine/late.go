@@ -18,9 +18,9 @@ func (s *shard) late(rw *ruleWindows, r *record, id uint32, it *item, st int64) 
 		return
 	}
 	if r.is(flagGap) {
-		if seg, ok := s.gaps.take(id, t); ok {
+		if seg, ok := s.gapsOf(id).take(id, t); ok {
 			if it.flags&itemForeign != 0 && !seg.welcomes(v) {
-				s.gaps.add(seg)
+				s.makeGaps(id).add(seg)
 				s.count.dropped[dropReplica]++
 				return
 			}
@@ -53,7 +53,7 @@ func (g gapSegment) welcomes(v float64) bool {
 
 // before takes a sample that is older than the record's first one.
 func (s *shard) before(rw *ruleWindows, r *record, id uint32, it *item) bool {
-	if r.is(flagGap) && s.gaps.created(id) {
+	if r.is(flagGap) && s.gapsOf(id).created(id) {
 		return false // it is of the counter's former life
 	}
 	c, i := s.chunkOf(id)

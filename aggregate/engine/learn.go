@@ -110,8 +110,9 @@ func (e *Engine) settle(f fingerprint, got learned) Ref {
 		r.group = groupOf(got.groups[0].rs.slot, got.groups[0].ord)
 		s.extend(r, got.groups[1:])
 	}
+	r.setPrint(printOf(f.Lo))
 	r.set(flags)
-	s.index.put(f, e.shardBits, head)
+	s.places.put(f, e.shardBits, head)
 	s.count.series++
 	return Ref(e.dense(s, head)) | Ref(r.gen())<<32
 }
@@ -182,12 +183,11 @@ func (e *Engine) alias(f fingerprint, ref Ref) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	packed := uint64(ref) & 0xffff_ffff_ffff
-	if val, ok := s.index.find(f, e.shardBits); ok {
+	if val, ok := s.place(f); ok {
 		if val&aliasBit != 0 {
-			s.aliases.remove(val &^ aliasBit)
-		} else {
-			return // a fingerprint of another series: odds of 1 in 10^8
+			s.aliases.set(val&^aliasBit, packed)
 		}
+		return // else a fingerprint of another series: odds of 1 in 10^8
 	}
-	s.index.put(f, e.shardBits, s.aliases.add(packed)|aliasBit)
+	s.places.put(f, e.shardBits, s.aliases.add(printOf(f.Lo), packed)|aliasBit)
 }

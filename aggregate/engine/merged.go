@@ -24,10 +24,36 @@ func (m *merged) add(rs *ruleState, w *window, shard int) {
 		}
 		m.cols[n].merge(rs, c)
 	}
+	for n, c := range w.rates {
+		m.addRates(shard, n, c)
+	}
+}
+
+// addRates adds what the records of one chunk grew.
+func (m *merged) addRates(shard, n int, from *rateChunk) {
+	if from == nil {
+		return
+	}
 	for shard >= len(m.rates) {
 		m.rates = append(m.rates, nil)
 	}
-	m.rates[shard] = mergeRates(m.rates[shard], w.rates)
+	for n >= len(m.rates[shard]) {
+		m.rates[shard] = append(m.rates[shard], nil)
+	}
+	to := m.rates[shard][n]
+	if to == nil {
+		own := *from
+		m.rates[shard][n] = &own
+		return
+	}
+	for i := range from {
+		if x := &from[i]; x.used {
+			cell := &to[i]
+			cell.inc += x.inc
+			cell.covered += x.covered
+			cell.ord, cell.used = x.ord, true
+		}
+	}
 }
 
 // merge adds what b holds; b stays as it is.
@@ -49,29 +75,6 @@ func (c *columns) merge(rs *ruleState, b *columns) {
 	for i := range c.used {
 		c.used[i] |= b.used[i]
 	}
-}
-
-func mergeRates(to, from []*rateChunk) []*rateChunk {
-	for len(to) < len(from) {
-		to = append(to, nil)
-	}
-	for n, c := range from {
-		if c == nil {
-			continue
-		}
-		if to[n] == nil {
-			to[n] = new(rateChunk)
-		}
-		for i := range c {
-			if from := &c[i]; from.used {
-				cell := &to[n][i]
-				cell.inc += from.inc
-				cell.covered += from.covered
-				cell.ord, cell.used = from.ord, true
-			}
-		}
-	}
-	return to
 }
 
 // rateSum is the rate of a group: of per-second rates of its series.

@@ -101,7 +101,7 @@ func (c collector) sum() (total shardCounters, bytes, open, gapCount int) {
 				open += len(rw.open)
 			}
 		}
-		gapCount += s.gaps.live
+		gapCount += s.gapCount()
 		bytes += s.bytes()
 		s.mu.Unlock()
 	}
@@ -113,10 +113,13 @@ func (c collector) sum() (total shardCounters, bytes, open, gapCount int) {
 
 // bytes is the memory of index, records and gaps.
 func (s *shard) bytes() int {
-	n := s.index.bytes() + cap(s.gaps.all)*48
+	n := s.places.bytes()
 	for _, c := range *s.chunks.Load() {
 		if c != nil {
-			n += chunkSize * 32
+			n += chunkSize * 40
+			if c.gaps != nil {
+				n += cap(c.gaps.all) * 48
+			}
 			if c.first != nil {
 				n += c.first.bytes()
 			}

@@ -40,7 +40,7 @@ func (e *Engine) publish(t taken, now int64) {
 	rows := m.rows(rs, r.Late == rule.Correct, nil)
 	m.ordinals(func(ord uint32, _ *columns, _ int) { p.add(ord) })
 	if t.end == rs.sealed.Load() {
-		rows = rs.addCarry(rows, m)
+		rows = rs.addCarry(rows, m, t.last)
 	}
 	e.put(r, p, t.end, now, rows)
 	if r.Late == rule.Correct {
@@ -68,8 +68,9 @@ func (p *publication) revise(r *rule.Rule, end, now int64) {
 	}
 }
 
-// addCarry attaches late amounts to the rows of the newest window.
-func (rs *ruleState) addCarry(rows []partial.Row, m *merged) []partial.Row {
+// addCarry attaches late amounts to the rows of the newest window; to the last one
+// all of them.
+func (rs *ruleState) addCarry(rows []partial.Row, m *merged, last bool) []partial.Row {
 	if len(rs.carry) == 0 {
 		return rows
 	}
@@ -82,7 +83,7 @@ func (rs *ruleState) addCarry(rows []partial.Row, m *merged) []partial.Row {
 		n++
 	})
 	for ord, c := range rs.carry {
-		if c.windows++; c.windows < maxCarryWindows {
+		if c.windows++; c.windows < maxCarryWindows && !last {
 			continue
 		}
 		delete(rs.carry, ord)
@@ -200,10 +201,27 @@ func (e *Engine) grown(rs *ruleState) map[int64]*merged {
 		s.mu.Lock()
 		for end, m := range dirty {
 			if w := s.rules[rs.slot].open[end]; w != nil {
-				m.add(rs, w, k)
+				m.add(rs, &window{cols: w.cols}, k)
 			}
 		}
 		s.mu.Unlock()
+		for end, m := range dirty {
+			for n := 0; s.grownRates(rs, end, m, n); n++ {
+			}
+		}
 	}
 	return dirty
+}
+
+// grownRates copies a chunk of the rates, that what grew may be newer in one of them
+// than in another, and reports whether there are more.
+func (s *shard) grownRates(rs *ruleState, end int64, m *merged, n int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := s.rules[rs.slot].open[end]
+	if w == nil || n >= len(w.rates) {
+		return false
+	}
+	m.addRates(int(s.number), n, w.rates[n])
+	return true
 }

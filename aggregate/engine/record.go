@@ -2,9 +2,12 @@ package engine
 
 import "sync/atomic"
 
-// A record is what is known of one series for one rule: 32 bytes without pointers.
+// A record is what is known of one series for one rule: 40 bytes without pointers.
 // A series that several rules take has several records, chained from its head.
 type record struct {
+	// print is of a head's fingerprint, 0 for none. Written under the shard's lock,
+	// before the head is one, with atomic stores, as meta.
+	print uint64
 	// v and t are the last sample taken; t is never before the first one.
 	v float64
 	t int64
@@ -46,6 +49,8 @@ func (r *record) setLeader(rep uint8) { r.store(r.meta&^(0xff<<48) | uint64(rep)
 func (r *record) slot() uint32        { return r.group >> ordinalBits }
 func (r *record) ordinal() uint32     { return r.group & maxOrdinal }
 func (r *record) load() uint64        { return atomic.LoadUint64(&r.meta) }
+func (r *record) seen() uint64        { return atomic.LoadUint64(&r.print) }
+func (r *record) setPrint(p uint64)   { atomic.StoreUint64(&r.print, p) }
 func groupOf(slot, ord uint32) uint32 { return slot<<ordinalBits | ord }
 func metaGen(meta uint64) uint8       { return uint8(meta >> 32) }
 func metaVerdict(meta uint64) Verdict {
@@ -88,6 +93,7 @@ const chunkSize = 1024
 type chunk struct {
 	recs  *[chunkSize]record
 	first *firsts
+	gaps  *gaps              // nil for none
 	ids   *[chunkSize]uint64 // Series.ID of heads, 0 for none
 	live  int
 	bump  uint32 // records from here on were never used

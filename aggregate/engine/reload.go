@@ -49,8 +49,10 @@ func (e *Engine) wipe() {
 			s.release(id)
 		}
 		s.limbo = nil
-		s.index = newIndex(segmentBits)
-		s.aliases.slots.Store(nil)
+		for i := range s.places.parts {
+			s.places.parts[i].Store(nil)
+		}
+		s.aliases.table.Store(nil)
 		s.aliases.free = nil
 		s.mu.Unlock()
 	}
@@ -84,7 +86,7 @@ func (s *shard) relabel(before, after *ruleSet) {
 			if slot := r.slot(); slot != 0 && after.slots[slot] != before.slots[slot] {
 				r.group = 0
 				r.t, r.v = never, 0
-				s.gaps.drop(id - 1)
+				s.gapsOf(id - 1).drop(id - 1)
 				delete(s.held, id-1)
 				delete(s.hists, id-1)
 				delete(s.odd, id-1)

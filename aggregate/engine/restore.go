@@ -194,7 +194,7 @@ func (x *restorer) sources(d *decoder) error {
 		}
 	}
 	named := make([]bool, n)
-	return readIndex(d, &s.index, func(v uint64) (uint32, bool) {
+	return s.index.read(d, func(v uint64) (uint32, bool) {
 		if v > math.MaxUint32 || v&soloBit != 0 {
 			return uint32(v), v <= math.MaxUint32
 		}
@@ -206,8 +206,8 @@ func (x *restorer) sources(d *decoder) error {
 	})
 }
 
-// readIndex enters what value takes.
-func readIndex(d *decoder, x *index, value func(uint64) (uint32, bool)) error {
+// read enters what value takes.
+func (x *index) read(d *decoder, value func(uint64) (uint32, bool)) error {
 	if d.count(1) != len(x.parts) {
 		return errShort
 	}

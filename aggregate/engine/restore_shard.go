@@ -11,20 +11,7 @@ func (x *restorer) shard(s *shard, d *decoder) error {
 		return err
 	}
 	total := uint64(len(chunks)) * chunkSize
-	head := func(id uint64) bool {
-		if id >= total {
-			return false
-		}
-		r := s.at(uint32(id))
-		return r != nil && r.is(flagHead)
-	}
-	err = readIndex(d, &s.index, func(v uint64) (uint32, bool) {
-		if v>>63 != 0 {
-			return s.aliases.add(v&^(1<<63)) | aliasBit, true
-		}
-		return uint32(v), head(v)
-	})
-	if err != nil {
+	if err := s.readPlaces(d, total); err != nil {
 		return err
 	}
 	if err := x.sides(s, d, total); err != nil {
@@ -34,6 +21,48 @@ func (x *restorer) shard(s *shard, d *decoder) error {
 		return err
 	}
 	return x.homes(s, d)
+}
+
+// readPlaces enters the prints of heads and aliases.
+func (s *shard) readPlaces(d *decoder, total uint64) error {
+	if d.count(1) != len(s.places.parts) {
+		return errShort
+	}
+	for i := range s.places.parts {
+		n := d.count(9)
+		part := roomyPart(n)
+		for range n {
+			print, v := d.u64(), d.uvarint()
+			if d.bad {
+				return errShort
+			}
+			if val, ok := s.readPlace(print, v, total); ok {
+				part.put(print, val)
+			}
+		}
+		if n > 0 {
+			s.places.parts[i].Store(part)
+		}
+	}
+	return d.err()
+}
+
+// readPlace refuses what has a print already.
+func (s *shard) readPlace(print, v, total uint64) (uint32, bool) {
+	switch {
+	case print <= slotGone:
+		return 0, false
+	case v>>63 != 0:
+		return s.aliases.add(print, v&^(1<<63)) | aliasBit, true
+	case v >= total:
+		return 0, false
+	}
+	r := s.at(uint32(v))
+	if r == nil || !r.is(flagHead) || r.print != 0 {
+		return 0, false
+	}
+	r.setPrint(print)
+	return uint32(v), true
 }
 
 func (x *restorer) records(d *decoder) ([]*chunk, error) {

@@ -117,7 +117,7 @@ func (w *twin) advance(now int64) {
 // state is all that samples change.
 func (s *shard) state() map[string]any {
 	all := map[string]any{
-		"records": *s.chunks.Load(), "gaps": s.gaps, "aside": s.aside, "held": s.held, "odd": s.odd,
+		"records": *s.chunks.Load(), "aside": s.aside, "held": s.held, "odd": s.odd,
 		"usual": s.usual, "counts": s.count, "now": s.now,
 	}
 	for slot, rw := range s.rules {

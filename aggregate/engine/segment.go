@@ -2,7 +2,7 @@ package engine
 
 import "sync/atomic"
 
-// A segment is a part of the index: open addressing in buckets of one cache line
+// A segment is a part of the index of sources: open addressing in buckets of one cache line
 // (five keys and their values), at a load of 0.80 to 0.90, so some 15 bytes an
 // entry and mostly one miss a look-up. One writer at a time (under its shard's
 // lock), readers without a lock: a writer stores the value before the key, a reader
@@ -41,34 +41,6 @@ func newSegment(live int) *segment {
 
 // bucket is chosen by the upper half of the key; the lower half only tells apart.
 func (s *segment) bucket(key uint64) int { return int((key >> 32) * uint64(len(s.buckets)) >> 32) }
-
-// find looks at one bucket only, at all of its keys at once: which of them it is
-// cannot be predicted. It may be called without a lock.
-func (b *bucket) find(key uint64) (uint32, bool) {
-	k0, k1, k2 := atomic.LoadUint64(&b.keys[0]), atomic.LoadUint64(&b.keys[1]), atomic.LoadUint64(&b.keys[2])
-	k3, k4 := atomic.LoadUint64(&b.keys[3]), atomic.LoadUint64(&b.keys[4])
-	n := uint(bucketSlots)
-	if k0 == key {
-		n = 0
-	}
-	if k1 == key {
-		n = 1
-	}
-	if k2 == key {
-		n = 2
-	}
-	if k3 == key {
-		n = 3
-	}
-	if k4 == key {
-		n = 4
-	}
-	if n >= bucketSlots {
-		return 0, false
-	}
-	v := atomic.LoadUint32(&b.vals[n])
-	return v, atomic.LoadUint64(&b.keys[n]) == key
-}
 
 // find may be called without a lock.
 func (s *segment) find(key uint64) (uint32, bool) {

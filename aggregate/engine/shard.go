@@ -7,25 +7,26 @@ import (
 	"github.com/zeebo/xxh3"
 )
 
-const segmentBits = 6
+// placeParts are as many as the snapshot's format says.
+const placeParts = 64
 
 // shard holds the records of the series whose fingerprint begins with its number,
-// and all that belongs to them. mu guards everything; the index, the directory of
+// and all that belongs to them. mu guards everything; the places, the directory of
 // chunks and the aliases may also be read without it.
 type shard struct {
 	e      *Engine
 	number uint32
-	mu     sync.Mutex
+	mu     guard
 
-	index   index
+	places  places
 	chunks  atomic.Pointer[[]*chunk]
 	aliases aliases
-	roomy   int   // no chunk before this one has a free record
-	gens    uint8 // generation that a new chunk begins with
-	limbo   []uint32
+	roomy   int      // no chunk before this one has a free record
+	gens    uint8    // generation that a new chunk begins with
+	limbo   []uint32 // dead records, free after the round; under Engine.turn
+	sorted  bool     // limbo is
 
 	rules []*ruleWindows // by slot
-	gaps  gaps
 	// aside are samples of replicas that do not lead, kept for a take-over.
 	aside map[uint32][]kept
 	// held are samples that deduplication holds back.
@@ -47,14 +48,14 @@ type shard struct {
 }
 
 func newShard(e *Engine, number uint32) *shard {
-	s := &shard{e: e, number: number, index: newIndex(segmentBits)}
+	s := &shard{e: e, number: number}
+	s.places = newPlaces(placeParts, s.print)
 	s.chunks.Store(&[]*chunk{})
 	s.clearSides()
 	return s
 }
 
 func (s *shard) clearSides() {
-	s.gaps.reset()
 	s.letting = nil
 	s.aside, s.held, s.hists = map[uint32][]kept{}, map[uint32]held{}, map[uint32]*histState{}
 	s.odd = map[uint32]int64{}
@@ -69,7 +70,8 @@ func (e *Engine) locate(dense uint32) (*shard, uint32) {
 	return e.shards[dense&(1<<e.shardBits-1)], dense >> e.shardBits
 }
 
-// at returns nil where the chunk is gone. Without the lock only meta may be read.
+// at returns nil where the chunk is gone. Without the lock only meta and print may be
+// read.
 func (s *shard) at(id uint32) *record {
 	chunks := *s.chunks.Load()
 	if int(id/chunkSize) >= len(chunks) {
@@ -80,6 +82,18 @@ func (s *shard) at(id uint32) *record {
 		return nil
 	}
 	return &c.recs[id%chunkSize]
+}
+
+// print is what is known of the fingerprint of a place, a series' head or an alias; 0
+// where there is none.
+func (s *shard) print(val uint32) uint64 {
+	if val&aliasBit != 0 {
+		return s.aliases.print(val &^ aliasBit)
+	}
+	if r := s.at(val); r != nil {
+		return r.seen()
+	}
+	return 0
 }
 
 func (s *shard) chunkOf(id uint32) (*chunk, uint32) {
@@ -107,9 +121,8 @@ func (s *shard) alloc() (uint32, *record) {
 	}
 	c.live++
 	r := &c.recs[i]
-	gen := r.gen()
-	*r = record{t: never}
-	r.store(uint64(gen) << 32)
+	r.v, r.t, r.group, r.next = 0, never, 0, 0
+	r.store(uint64(r.gen()) << 32)
 	return uint32(s.roomy)*chunkSize + i, r
 }
 
@@ -152,76 +165,114 @@ func (s *shard) release(id uint32) {
 // kill takes a record out of use: its generation changes, its side tables go.
 func (s *shard) kill(id uint32, r *record) {
 	gen := r.gen() + 1
-	s.gaps.drop(id)
+	s.gapsOf(id).drop(id)
 	delete(s.aside, id)
 	delete(s.held, id)
 	delete(s.hists, id)
 	delete(s.odd, id)
 	s.forgetAway(id)
 	delete(s.away.based, id)
-	if c, i := s.chunkOf(id); c.ids != nil {
+	c, i := s.chunkOf(id)
+	if c.ids != nil {
 		c.ids[i] = 0
 	}
 	r.store(uint64(max(1, gen)) << 32)
+	r.setPrint(0)
 }
 
 const aliasBit = 1 << 31
 
 // aliases are other fingerprints of a known series: its labels in another order or
-// with replica labels. Each is an index 32, generation 8, replica 8 bits.
+// with replica labels.
 type aliases struct {
-	slots atomic.Pointer[[]uint64]
+	table atomic.Pointer[aliasTable]
 	free  []uint32
 }
 
-func (a *aliases) load(i uint32) uint64 {
-	slots := a.slots.Load()
-	if slots == nil || int(i) >= len(*slots) {
-		return 0
+// aliasTable: packed is an index 32, generation 8, replica 8 bits.
+type aliasTable struct{ prints, packed []uint64 }
+
+func (a *aliases) packed(i uint32) uint64 {
+	if t := a.table.Load(); t != nil && int(i) < len(t.packed) {
+		return atomic.LoadUint64(&t.packed[i])
 	}
-	return atomic.LoadUint64(&(*slots)[i])
+	return 0
 }
 
-// add needs the shard's lock. Growing copies, as readers hold the old array.
-func (a *aliases) add(packed uint64) uint32 {
-	var slots []uint64
-	if p := a.slots.Load(); p != nil {
-		slots = *p
+func (a *aliases) prints() []uint64 {
+	if t := a.table.Load(); t != nil {
+		return t.prints
 	}
-	if n := len(a.free); n > 0 {
-		i := a.free[n-1]
-		a.free = a.free[:n-1]
-		atomic.StoreUint64(&slots[i], packed)
-		return i
+	return nil
+}
+
+func (a *aliases) print(i uint32) uint64 {
+	if t := a.table.Load(); t != nil && int(i) < len(t.prints) {
+		return atomic.LoadUint64(&t.prints[i])
 	}
-	n := len(slots)
-	grown := make([]uint64, n+max(16, n/4))
-	copy(grown, slots)
-	for i := len(grown) - 1; i > n; i-- {
-		a.free = append(a.free, uint32(i))
+	return 0
+}
+
+// add needs the shard's lock. Growing copies, as readers hold the old arrays.
+func (a *aliases) add(print, packed uint64) uint32 {
+	if len(a.free) == 0 {
+		a.grow()
 	}
-	grown[n] = packed
-	a.slots.Store(&grown)
-	return uint32(n)
+	i := a.free[len(a.free)-1]
+	a.free = a.free[:len(a.free)-1]
+	t := a.table.Load()
+	atomic.StoreUint64(&t.packed[i], packed)
+	atomic.StoreUint64(&t.prints[i], print)
+	return i
+}
+
+func (a *aliases) grow() {
+	var was aliasTable
+	if t := a.table.Load(); t != nil {
+		was = *t
+	}
+	n := len(was.packed)
+	t := &aliasTable{make([]uint64, n+max(16, n/4)), make([]uint64, n+max(16, n/4))}
+	copy(t.prints, was.prints)
+	copy(t.packed, was.packed)
+	for i := len(t.packed); i > n; i-- {
+		a.free = append(a.free, uint32(i-1))
+	}
+	a.table.Store(t)
+}
+
+// set makes an alias one of another series.
+func (a *aliases) set(i uint32, packed uint64) {
+	atomic.StoreUint64(&a.table.Load().packed[i], packed)
 }
 
 func (a *aliases) remove(i uint32) {
-	atomic.StoreUint64(&(*a.slots.Load())[i], 0)
+	t := a.table.Load()
+	atomic.StoreUint64(&t.packed[i], 0)
+	atomic.StoreUint64(&t.prints[i], 0)
 	a.free = append(a.free, i)
+}
+
+// place is where in its shard a fingerprint is: a series' head or an alias.
+func (s *shard) place(f fingerprint) (uint32, bool) {
+	if p := s.places.part(f.Hi, s.e.shardBits).Load(); p != nil {
+		return s.places.find(p, printOf(f.Lo))
+	}
+	return 0, false
 }
 
 // find looks a fingerprint up without a lock. The replica in the answer is 0 where
 // the labels do not say it.
 func (e *Engine) find(f fingerprint) (Ref, uint64, bool) {
 	s := e.shardOf(f)
-	val, ok := s.index.find(f, e.shardBits)
+	val, ok := s.place(f)
 	if !ok {
 		return 0, 0, false
 	}
 	if val&aliasBit == 0 {
 		return e.alive(Ref(e.dense(s, val)))
 	}
-	packed := s.aliases.load(val &^ aliasBit)
+	packed := s.aliases.packed(val &^ aliasBit)
 	ref, meta, ok := e.alive(Ref(packed & 0xffffffff))
 	if !ok || packed == 0 || ref.gen() != uint8(packed>>32) {
 		return 0, 0, false

@@ -36,49 +36,22 @@ func (e *Engine) Snapshot(w io.Writer, atCut func() error) error {
 	if _, err := io.WriteString(w, snapshotMagic); err != nil {
 		return fmt.Errorf("write snapshot of aggregation: %w", err)
 	}
-	var buf []byte
+	m := &image{}
+	var first, rest []byte
 	for _, s := range e.shards {
-		buf = roomFor(buf, s.stateSize())
+		m.prepare(len(*s.chunks.Load()))
 		s.mu.Lock()
-		buf = s.appendState(buf[:0])
+		m.take(s)
+		rest = s.appendHomes(s.appendWindows(s.appendSides(rest[:0]), m))
 		s.mu.Unlock()
-		if err := writeSection(w, sectionShard, buf); err != nil {
+		// Nothing is forgotten meanwhile: of all series above their places are there.
+		first = m.appendGaps(s.appendPlaces(m.appendRecords(first[:0])))
+		if err := writeSection(w, sectionShard, append([][]byte{first}, m.join(rest)...)...); err != nil {
 			return err
 		}
 	}
 	// Groups and sources come last: whatever a shard refers to is in there.
-	return writeSection(w, sectionRules, e.appendRules(buf[:0]))
-}
-
-// stateSize is about what appendState will write, most of all records and index.
-func (s *shard) stateSize() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := 1 << 16
-	for _, c := range *s.chunks.Load() {
-		if c != nil {
-			n += chunkSize * (32 + 12)
-		}
-	}
-	for i := range s.index.parts {
-		if p := s.index.parts[i].Load(); p != nil {
-			n += p.live * (8 + 5)
-		}
-	}
-	return n
-}
-
-// roomFor returns a buffer of at least that size, each page of which was touched:
-// who copies into it under a lock need not wait for the kernel.
-func roomFor(buf []byte, size int) []byte {
-	if cap(buf) >= size {
-		return buf
-	}
-	buf = make([]byte, size+size/8)
-	for i := 0; i < len(buf); i += 4096 {
-		buf[i] = 1
-	}
-	return buf[:0]
+	return writeSection(w, sectionRules, e.appendRules(rest[:0]))
 }
 
 // atCut waits for the batches under way, then calls f with none under way.
@@ -91,14 +64,17 @@ func (e *Engine) atCut(f func() error) error {
 	return f()
 }
 
-func writeSection(w io.Writer, kind byte, payload []byte) error {
-	if uint64(len(payload)) > 1<<32-1 {
-		return fmt.Errorf("write snapshot of aggregation: a section of %d bytes, want less than 4GiB; use more shards", len(payload))
+func writeSection(w io.Writer, kind byte, payload ...[]byte) error {
+	size, sum := 0, uint32(0)
+	for _, p := range payload {
+		size += len(p)
+		sum = crc32.Update(sum, castagnoli, p)
 	}
-	head := append(make([]byte, 0, 5), kind)
-	head = binary.LittleEndian.AppendUint32(head, uint32(len(payload)))
-	sum := binary.LittleEndian.AppendUint32(nil, crc32.Checksum(payload, castagnoli))
-	for _, p := range [][]byte{head, payload, sum} {
+	if uint64(size) > 1<<32-1 {
+		return fmt.Errorf("write snapshot of aggregation: a section of %d bytes, want less than 4GiB; use more shards", size)
+	}
+	head := binary.LittleEndian.AppendUint32([]byte{kind}, uint32(size))
+	for _, p := range slices.Concat([][]byte{head}, payload, [][]byte{binary.LittleEndian.AppendUint32(nil, sum)}) {
 		if _, err := w.Write(p); err != nil {
 			return fmt.Errorf("write snapshot of aggregation: %w", err)
 		}
@@ -106,87 +82,35 @@ func writeSection(w io.Writer, kind byte, payload []byte) error {
 	return nil
 }
 
-func (s *shard) appendState(b []byte) []byte {
-	b = s.appendRecords(b)
-	b = s.appendIndex(b)
-	b = s.appendSides(b)
-	return s.appendHomes(s.appendWindows(b))
-}
-
-// appendRecords copies whole chunks: 32 bytes a record, with first samples.
-func (s *shard) appendRecords(b []byte) []byte {
-	chunks := *s.chunks.Load()
-	b = binary.AppendUvarint(b, uint64(len(chunks)))
-	for _, c := range chunks {
-		if c == nil {
-			b = append(b, 0)
-			continue
-		}
-		kind := byte(1)
-		if c.first != nil {
-			kind = 2
-		}
-		b = append(b, kind)
-		b = binary.LittleEndian.AppendUint32(b, c.bump)
-		b = slices.Grow(b, int(c.bump)*32)
-		for i := range c.recs[:c.bump] {
-			r := &c.recs[i]
-			b = appendFloat(b, r.v)
-			b = binary.LittleEndian.AppendUint64(b, uint64(r.t))
-			b = binary.LittleEndian.AppendUint64(b, r.meta)
-			b = binary.LittleEndian.AppendUint32(b, r.group)
-			b = binary.LittleEndian.AppendUint32(b, r.next)
-		}
-		if kind == 2 {
-			b = binary.LittleEndian.AppendUint64(b, uint64(c.first.base))
-			for i := range c.bump {
-				b = binary.LittleEndian.AppendUint32(b, c.first.time(i))
-				b = appendFloat(b, c.first.v[i])
-			}
-		}
+// appendPlaces writes prints with their places, and aliases in place: bit 63 marks
+// them. Each part is one of its own, as the shard is not held up for all.
+func (s *shard) appendPlaces(b []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(len(s.places.parts)))
+	for i := range s.places.parts {
+		s.mu.Lock()
+		b = s.appendPart(b, s.places.parts[i].Load())
+		s.mu.Unlock()
 	}
 	return b
 }
 
-func (x *index) append(b []byte, value func(uint32) uint64) []byte {
-	b = binary.AppendUvarint(b, uint64(len(x.parts)))
-	for i := range x.parts {
-		s := x.parts[i].Load()
-		if s == nil {
-			b = append(b, 0)
-			continue
-		}
-		b = binary.AppendUvarint(b, uint64(s.live))
-		s.each(func(key uint64, val uint32, _ func()) {
-			b = binary.LittleEndian.AppendUint64(b, key)
-			b = binary.AppendUvarint(b, value(val))
-		})
+func (s *shard) appendPart(b []byte, p *placePart) []byte {
+	if p == nil {
+		return append(b, 0)
 	}
-	return b
-}
-
-// appendIndex writes aliases in place: bit 63 marks them.
-func (s *shard) appendIndex(b []byte) []byte {
-	return s.index.append(b, func(val uint32) uint64 {
+	b = binary.AppendUvarint(b, uint64(p.live))
+	p.each(func(val uint32, _ func()) {
+		b = binary.LittleEndian.AppendUint64(b, s.print(val))
 		if val&aliasBit != 0 {
-			return s.aliases.load(val&^aliasBit) | 1<<63
+			b = binary.AppendUvarint(b, s.aliases.packed(val&^aliasBit)|1<<63)
+		} else {
+			b = binary.AppendUvarint(b, uint64(val))
 		}
-		return uint64(val)
 	})
+	return b
 }
 
 func (s *shard) appendSides(b []byte) []byte {
-	b = binary.AppendUvarint(b, uint64(s.gaps.live))
-	for id, head := range s.gaps.heads {
-		for i := head; i != 0; i = s.gaps.all[i-1].next {
-			g := s.gaps.all[i-1]
-			b = binary.LittleEndian.AppendUint32(b, id)
-			b = append(b, byte(g.kind))
-			b = appendFloat(appendFloat(b, g.fromV), g.toV)
-			b = binary.LittleEndian.AppendUint64(b, uint64(g.from))
-			b = binary.LittleEndian.AppendUint64(b, uint64(g.to))
-		}
-	}
 	b = binary.AppendUvarint(b, uint64(len(s.aside)))
 	for id, list := range s.aside {
 		b = binary.LittleEndian.AppendUint32(b, id)
@@ -215,7 +139,8 @@ func appendKept(b []byte, k kept) []byte {
 	return append(appendFloat(b, k.v), k.rep)
 }
 
-func (s *shard) appendWindows(b []byte) []byte {
+// appendWindows leaves the rates to m.
+func (s *shard) appendWindows(b []byte, m *image) []byte {
 	n := 0
 	for _, rw := range s.rules {
 		if rw != nil {
@@ -238,7 +163,7 @@ func (s *shard) appendWindows(b []byte) []byte {
 			b = append(b, late)
 			b = binary.AppendVarint(binary.AppendVarint(b, w.begun), w.touched)
 			b = appendColumns(b, rw.rs, w.end, w.cols)
-			b = appendRates(b, w.rates)
+			m.takeRates(len(b), w.rates)
 		}
 	}
 	return b
@@ -318,13 +243,31 @@ func (e *Engine) appendRules(b []byte) []byte {
 	return append(b, flagByte(e.homing.Load()))
 }
 
+// append holds the sources up for some of them at a time: what was referred to when it
+// begins is there all the while.
 func (s *sources) append(b []byte) []byte {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	b = binary.AppendUvarint(b, uint64(s.all.end()))
+	end := s.all.end()
+	s.mu.Unlock()
+	b = binary.AppendUvarint(b, uint64(end))
+	for from := uint32(0); from < end; from += marksStep {
+		s.mu.Lock()
+		b = s.all.append(b, from, min(end, from+marksStep))
+		s.mu.Unlock()
+	}
+	b = binary.AppendUvarint(b, uint64(len(s.index.parts)))
+	for i := range s.index.parts {
+		s.mu.Lock()
+		b = s.index.parts[i].Load().append(b)
+		s.mu.Unlock()
+	}
+	return b
+}
+
+func (t *sourceTable) append(b []byte, from, to uint32) []byte {
 	var none source
-	for i := range s.all.end() {
-		p := s.all.at(i)
+	for i := from; i < to; i++ {
+		p := t.at(i)
 		if p == nil {
 			p = &none
 		}
@@ -332,7 +275,19 @@ func (s *sources) append(b []byte) []byte {
 		b = binary.LittleEndian.AppendUint64(b, uint64(p.maxT))
 		b = append(b, p.step)
 	}
-	return s.index.append(b, func(v uint32) uint64 { return uint64(v) })
+	return b
+}
+
+func (s *segment) append(b []byte) []byte {
+	if s == nil {
+		return append(b, 0)
+	}
+	b = binary.AppendUvarint(b, uint64(s.live))
+	s.each(func(key uint64, val uint32, _ func()) {
+		b = binary.LittleEndian.AppendUint64(b, key)
+		b = binary.AppendUvarint(b, uint64(val))
+	})
+	return b
 }
 
 func (rs *ruleState) append(b []byte) []byte {

@@ -3,7 +3,6 @@ package engine
 import (
 	"math"
 	"math/bits"
-	"sync"
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/zeebo/xxh3"
@@ -13,7 +12,7 @@ import (
 // do not say their target. One of a single series costs an entry in the index
 // only (its record says the rest); the second series makes it a full source.
 type sources struct {
-	mu    sync.Mutex
+	mu    guard
 	index index
 	all   sourceTable
 }
@@ -22,6 +21,7 @@ type sources struct {
 type source struct {
 	firstT int64  // oldest sample (event time)
 	maxT   int64  // newest
+	at     int64  // arrival of the last of the samples in round
 	rules  uint64 // bit slot%64 of every rule that takes one of its series
 	series int32  // in use
 	live   int32  // of them not ended by stale markers
@@ -201,38 +201,39 @@ func (s *sources) since(n uint32) int64 {
 
 // advance notes what a shard took of a batch. It runs when all shards have taken
 // their parts, so that no source is ahead of its own samples.
-func (s *sources) advance(items []item) {
+func (s *sources) advance(items []item, now int64) {
 	for i := range items {
 		it := &items[i]
 		if it.source == 0 || it.source&soloBit != 0 || it.flags&itemTaken == 0 {
 			continue
 		}
 		if src := s.all.at(it.source); src != nil { // its last series may have gone
-			src.advance(it.t)
+			src.advance(it.t, now)
 		}
 	}
 }
 
 // note is advance for a sample that was kept.
-func (s *sources) note(n uint32, t int64) {
+func (s *sources) note(n uint32, t, now int64) {
 	if n == 0 || n&soloBit != 0 {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if src := s.all.at(n); src != nil {
-		src.advance(t)
+		src.advance(t, now)
 	}
 }
 
-func (s *source) advance(t int64) {
+func (s *source) advance(t, now int64) {
 	s.firstT = min(s.firstT, t)
 	if t <= s.maxT {
 		if s.maxT-t <= stepMillis(s.step)/2 {
-			s.round++
+			s.round, s.at = s.round+1, now
 		}
 		return
 	}
+	s.at = now
 	if s.maxT == never {
 		s.maxT, s.round = t, 1
 		return
@@ -252,13 +253,16 @@ func (s *source) advance(t int64) {
 	}
 }
 
-// linger is how long after the last sample a source that has not delivered all of
-// its series again is still waited for, if the next round is due after the window.
+// linger is how long, since its last sample came, a source that has not delivered all
+// of its series again is still waited for: a scrape can come in several requests.
 const linger = 3000
 
 // passed is the last instant that a source has nothing more to say about.
 func (s *source) passed(now int64) int64 {
-	if s.step == 0 || (s.round < s.live && now-s.maxT < linger) {
+	switch {
+	case s.round < s.live && now-s.at < linger:
+		return s.maxT - 1
+	case s.step == 0:
 		return s.maxT
 	}
 	return s.maxT + stepMillis(s.step) - 1

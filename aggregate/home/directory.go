@@ -2,6 +2,7 @@ package home
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/atoll-mesh/atoll/aggregate/slots"
@@ -21,8 +22,14 @@ type directory struct {
 	since  [slots.Count]int64   // when the slot became ours, Unix ms; 0: it is not
 	series [slots.Count][]entry // by id
 	ripe   bool                 // all members have told what they count, in this view
+	// unheard: a member has not answered since this island began; it may count series
+	// that the directory does not know.
+	unheard bool
 	// lost is when a member went that is not back, Unix ms; 0: all are there.
 	lost int64
+	// again are series, and when, that were claimed by one that counted them before,
+	// and had to wait: who is given one meanwhile must not take it for a new one.
+	again map[uint64]int64
 }
 
 // entry: 16 bytes, as there are many.
@@ -75,11 +82,14 @@ func (d *directory) claim(from uint64, c claim, round uint8, now int64, member f
 	}
 	switch {
 	case d.since[k] == 0:
-		return verdict{kind: verdictWait} // in another view than the claimant's
+		return d.wait(c, now) // in another view than the claimant's
 	case known && home != from && (c.kind != claimTook || c.from != home):
 		return verdict{kind: verdictElse, home: home, there: e.ref}
-	case !known && kind == verdictMine && c.kind == claimNew && !d.ripe && now < d.since[k]+ripeAfter:
-		return verdict{kind: verdictWait}
+	case !known && kind == verdictMine && c.kind.waits() && !d.ripe && now < d.since[k]+ripeAfter:
+		return d.wait(c, now)
+	}
+	if _, waited := d.again[c.ID]; kind == verdictMine && c.kind == claimNew && (waited || d.unheard && !d.ripe && now < d.since[k]+lostFor) {
+		kind = verdictSeen
 	}
 	e = entry{id: c.ID, ref: c.Ref, home: d.numberOf(from), round: round}
 	if there {
@@ -88,6 +98,23 @@ func (d *directory) claim(from uint64, c claim, round uint8, now int64, member f
 		d.series[k] = slices.Insert(roomy(d.series[k]), at, e)
 	}
 	return verdict{kind: kind}
+}
+
+// againFor is how long a claim that had to wait is remembered, ms.
+const againFor = 60 * 1000
+
+// mostAgain bounds what is remembered of claims that had to wait.
+const mostAgain = 1 << 20
+
+// wait answers a claim that cannot be decided yet.
+func (d *directory) wait(c claim, now int64) verdict {
+	if c.kind == claimAgain && len(d.again) < mostAgain {
+		if d.again == nil {
+			d.again = map[uint64]int64{}
+		}
+		d.again[c.ID] = now
+	}
+	return verdict{kind: verdictWait}
 }
 
 func (d *directory) find(slot int, id uint64) (e entry, at int, ok bool) {
@@ -106,6 +133,14 @@ func roomy(s []entry) []entry {
 	grown := make([]entry, len(s), len(s)+len(s)/8+4)
 	copy(grown, s)
 	return grown
+}
+
+// forget drops claims of long ago, whose claimants had an answer by then.
+func (d *directory) forget(now int64) {
+	if len(d.again) == 0 {
+		return
+	}
+	maps.DeleteFunc(d.again, func(_ uint64, at int64) bool { return now-at > againFor })
 }
 
 // sweep drops from some slots what a home did not tell of in its last round.

@@ -27,6 +27,13 @@
 // cannot reach each other while both receive a series, both count it. An island that
 // was away finds out who counts its series before it counts them again.
 //
+// Leaving. An island that leaves gives each series to one that follows it, with its
+// last sample.
+//
+// Forgotten series. A first sample is growth from zero only where nobody can have
+// counted the series: not where its home has forgotten it, or who counted it before has
+// begun anew and waits for an answer itself, or a member was never heard.
+//
 // Conflicts. To take a series over names the island that it was taken from; where the
 // directory knows another home by then, the claimant follows that. Two that follow
 // each other (an answer was lost) settle it by their names.

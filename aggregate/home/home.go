@@ -98,6 +98,7 @@ type Home struct {
 	dir    directory
 	begun  bool // there are other islands, or were
 	looked bool // at the members
+	leaves bool // see Leave
 	// active: there is, or was, a series of a distributed rule here. Before, the island
 	// answers and says nothing by itself.
 	active bool
@@ -285,7 +286,7 @@ func (h *Home) judged(c claim, v verdict) {
 		h.follow(c.Series, v.home, v.there)
 		return
 	}
-	if c.kind == claimNew {
+	if c.kind.waits() {
 		h.o.Engine.Decide(h.now, []engine.Decision{d})
 	}
 }
@@ -316,11 +317,8 @@ func (h *Home) newClaims() {
 	}
 	for _, c := range h.o.Engine.TakeClaims() {
 		h.active = true
-		x := claim{Series: c.Series, kind: claimHeld, from: c.From}
-		switch {
-		case c.Waiting:
-			x.kind = claimNew
-		case c.From != 0:
+		x := claimOf(c)
+		if c.From != 0 && !c.Waiting {
 			x.kind = claimTook
 			h.m.taken.Inc()
 			if p := h.peers[h.names[c.From]]; p != nil {
@@ -329,6 +327,17 @@ func (h *Home) newClaims() {
 		}
 		h.route(x)
 	}
+}
+
+func claimOf(c engine.Claim) claim {
+	x := claim{Series: c.Series, kind: claimHeld, from: c.From}
+	switch {
+	case c.Waiting && c.Known:
+		x.kind = claimAgain
+	case c.Waiting:
+		x.kind = claimNew
+	}
+	return x
 }
 
 // walk tells the directories that must know it what this island counts.
@@ -345,11 +354,7 @@ func (h *Home) walk() {
 		h.cursor = h.o.Engine.Owned(h.cursor, func(c engine.Claim) {
 			h.active = true
 			if h.telling[slots.Of(c.ID)] {
-				x := claim{Series: c.Series, kind: claimHeld}
-				if c.Waiting {
-					x.kind = claimNew
-				}
-				h.local = append(h.local, x)
+				h.local = append(h.local, claimOf(c))
 			}
 		})
 		if h.cursor == 0 {
@@ -403,8 +408,10 @@ func (h *Home) ripen() {
 
 // askSilent asks homes for series that they do not hear any more.
 func (h *Home) askSilent() {
+	h.dir.unheard = false
 	for _, p := range h.peers {
 		p.following = 0
+		h.dir.unheard = h.dir.unheard || p.heard == 0
 	}
 	for home, n := range h.o.Engine.Homes() {
 		h.active = true
@@ -416,6 +423,7 @@ func (h *Home) askSilent() {
 		return
 	}
 	h.asked = h.now
+	h.dir.forget(h.now)
 	for _, p := range h.peers {
 		p.asks = p.asks[:0]
 	}

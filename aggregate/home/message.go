@@ -34,11 +34,15 @@ type message struct {
 type claimKind uint8
 
 const (
-	claimNew  claimKind = iota // nothing is counted yet
-	claimHeld                  // it is counted by the claimant
-	claimTook                  // it is counted by the claimant, taken over from another
+	claimNew   claimKind = iota // nothing is counted yet
+	claimHeld                   // it is counted by the claimant
+	claimTook                   // it is counted by the claimant, taken over from another
+	claimAgain                  // as claimNew, but the claimant counted it before
 	claimKinds
 )
+
+// waits: the claimant counts nothing of it before it has an answer.
+func (k claimKind) waits() bool { return k == claimNew || k == claimAgain }
 
 type claim struct {
 	engine.Series

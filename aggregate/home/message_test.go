@@ -120,6 +120,15 @@ func TestDirectory(t *testing.T) {
 		}
 	}
 	is("young, new", d.claim(a, x, 0, 2000, member), verdict{kind: verdictWait})
+	had := claim{Series: engine.Series{ID: 7, Ref: 72}, kind: claimAgain}
+	is("young, counted before", d.claim(b, had, 0, 2000, member), verdict{kind: verdictWait})
+	is("counted by another before", d.claim(a, x, 0, 1000+ripeAfter, member), verdict{kind: verdictSeen})
+	d.sweep(a, 9, 0, slots.Count)
+	d.forget(3000 + againFor)
+	d.unheard = true
+	is("old enough, and one was not heard", d.claim(a, x, 0, 1000+ripeAfter, member), verdict{kind: verdictSeen})
+	d.sweep(a, 9, 0, slots.Count)
+	d.unheard = false
 	is("old enough", d.claim(a, x, 0, 1000+ripeAfter, member), verdict{})
 	is("had by another", d.claim(b, x, 0, 20_000, member), verdict{kind: verdictElse, home: a, there: 70})
 	took := claim{Series: engine.Series{ID: 7, Ref: 71}, kind: claimTook, from: c}

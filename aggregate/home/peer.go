@@ -329,6 +329,9 @@ func (h *Home) yield(p *peer, w watch) {
 
 // report says how far this island is with what the peer follows.
 func (h *Home) report(p *peer, r *reply) {
+	if h.leaves {
+		h.cede(p)
+	}
 	refs, all := make([]engine.Series, 0, len(p.watched)), make([]*watched, 0, len(p.watched))
 	for ref, w := range p.watched {
 		refs, all = append(refs, engine.Series{ID: w.id, Ref: ref}), append(all, w)
@@ -337,7 +340,7 @@ func (h *Home) report(p *peer, r *reply) {
 	r.polled, r.seq, r.through, r.due = true, p.seq, math.MaxInt64, math.MaxInt64
 	h.o.Engine.Look(refs, func(i int, is engine.Status) {
 		w := all[i]
-		s := h.stateOf(p, watch{id: w.id, there: refs[i].Ref, here: w.here}, is, false)
+		s := h.stateOf(p, watch{id: w.id, there: refs[i].Ref, here: w.here}, is, h.leaves)
 		if s.kind == stateAlive && is.T != math.MinInt64 {
 			r.through = min(r.through, is.T)
 			r.newest = max(r.newest, is.T)

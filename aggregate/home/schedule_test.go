@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -137,11 +138,21 @@ func (i *island) checkpoint() {
 // Whatever happens, in the end each series has one home, and the totals are right but
 // for what is said of islands that die or are cut off.
 func TestSchedules(t *testing.T) {
-	n := uint64(120)
-	if testing.Short() {
+	from, n := uint64(0), uint64(120)
+	switch {
+	case os.Getenv("ATOLL_LONG") != "":
+		n = 1200
+	case testing.Short():
 		n = 12 // with the race detector
 	}
-	for seed := range n {
+	if text := os.Getenv("HOME_SEEDS"); text != "" { // "17", or "100 200", to look into some
+		if k, _ := fmt.Sscan(text, &from, &n); k == 0 {
+			t.Fatalf("HOME_SEEDS=%q: want one number, or two", text)
+		} else if k == 1 {
+			n = from + 1
+		}
+	}
+	for seed := from; seed < n; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			playSchedule(t, seed)

@@ -40,6 +40,7 @@ type world struct {
 	mu     sync.Mutex
 	rnd    *rand.Rand
 	loss   float64
+	slow   time.Duration // that messages take each way
 	cut    map[[2]string]bool
 	out    map[[2]string]bool // the first does not see the second as a member
 	said   map[string]map[int64]float64
@@ -132,6 +133,7 @@ func (x wire) delay() {
 	if x.w.loss > 0 && x.w.rnd.IntN(20) == 0 {
 		d += 2 * time.Second
 	}
+	d += x.w.slow
 	x.w.mu.Unlock()
 	time.Sleep(d)
 }

@@ -15,7 +15,7 @@ import (
 
 // Bounds of what is believed of another island.
 const (
-	codeVersion = 2
+	codeVersion = 3
 	// MaxMessage is the most bytes of a message, before and after decompression.
 	MaxMessage  = 16 << 20
 	mostMembers = 1 << 10
@@ -86,7 +86,8 @@ func appendMarks(b []byte, marks []mark) []byte {
 
 func (m *message) append(b []byte) []byte {
 	b = binary.AppendUvarint(append(b, codeVersion), m.life)
-	b = binary.AppendUvarint(b, m.boot)
+	b = binary.AppendUvarint(binary.AppendUvarint(b, m.stance.start), m.stance.turn)
+	b = binary.AppendUvarint(append(b, bit(m.done)), m.boot)
 	b = binary.AppendUvarint(b, uint64(len(m.plans)))
 	for _, p := range m.plans {
 		b = p.append(b)
@@ -121,11 +122,14 @@ func (m *message) append(b []byte) []byte {
 }
 
 func (v *viewRef) append(b []byte) []byte {
-	apart := byte(0)
-	if v.apart {
-		apart = 1
+	return binary.LittleEndian.AppendUint64(append(appendTexts(b, v.members), bit(v.apart)), v.plan)
+}
+
+func bit(on bool) byte {
+	if on {
+		return 1
 	}
-	return binary.LittleEndian.AppendUint64(append(appendTexts(b, v.members), apart), v.plan)
+	return 0
 }
 
 // framed puts the length before what f appends, so that what is of an unknown
@@ -169,7 +173,8 @@ func (g *stateGroup) append(b []byte, r *rule.Rule) []byte {
 	for i := range g.left {
 		x := &g.left[i]
 		b = binary.AppendUvarint(appendText(binary.AppendVarint(b, x.end), x.source.name), x.source.life)
-		b = partial.AppendAcc(binary.AppendUvarint(b, uint64(x.revision)), r.Needs(), x.end, &x.acc)
+		b = binary.AppendUvarint(append(b, bit(x.open)), uint64(x.revision))
+		b = partial.AppendAcc(b, r.Needs(), x.end, &x.acc)
 	}
 	b = binary.AppendUvarint(b, uint64(len(g.changed)))
 	for _, end := range g.changed {

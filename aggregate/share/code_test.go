@@ -20,14 +20,14 @@ func exampleMessage(r *rule.Rule) *message {
 	a.Increase.Add(3.25)
 	total := partial.Acc{Increase: partial.Sum2{Hi: 100, Lo: 1e-20}}
 	return &message{
-		life: 3, boot: 9, plans: []*plan{newPlan(4, []move{{7, "n1", "n0"}, {9, "n0", "n2"}})},
+		life: 3, stance: stance{1 << 60, 3}, done: true, boot: 9, plans: []*plan{newPlan(4, []move{{7, "n1", "n0"}, {9, "n0", "n2"}})},
 		views:   []viewRef{{[]string{"n0", "n1"}, false, 8}, {[]string{"n0"}, true, 0}},
 		islands: []island{{"n2", 4000, 5000}}, sealed: []mark{{r.Hash, 90_000}},
 		words: []saying{{r.Hash, 1, "n0", 80_000}}, loadView: 5, loads: []loadOf{{3, 1000}},
 		states: []state{{rule: r, groups: []stateGroup{{
 			labels: ls, hash: ls.Hash(),
 			counts: []count{{source: source{"n0", 1}, asOf: 90_000, seq: 4, acc: partial.Acc{Increase: partial.Sum2{Hi: 5}}}},
-			in:     spans{{10_000, 50_000}, {70_000, 70_000}}, claims: []claim{{60_000, a}}, left: []leftPart{{70_000, said{source{"n3", 2}, 1, a}}}, changed: []int64{30_000},
+			in:     spans{{10_000, 50_000}, {70_000, 70_000}}, claims: []claim{{60_000, a}}, left: []leftPart{{70_000, true, said{source{"n3", 2}, 1, a}}}, changed: []int64{30_000},
 		}}}},
 		parts: []*part{
 			{rule: r, end: 100_000, revision: 2, late: true, last: true, asOf: 110_001, seq: 8, rows: []row{{partial.Row{Group: ls, Hash: ls.Hash(), Acc: a}, &total}}},

@@ -124,7 +124,7 @@ func decodeMessage(b []byte, find func(uint64) *rule.Rule) (*message, error) {
 	if v := d.byte(); v != codeVersion {
 		return nil, fmt.Errorf("version %d of the message is not %d; run the same release on all islands", v, codeVersion)
 	}
-	m := &message{life: d.uvarint(), boot: d.uvarint()}
+	m := &message{life: d.uvarint(), stance: stance{d.uvarint(), d.uvarint()}, done: d.byte() == 1, boot: d.uvarint()}
 	for n := d.upTo(2 * mostPlans); n > 0 && d.err == nil; n-- {
 		m.plans = append(m.plans, d.plan())
 	}
@@ -231,7 +231,7 @@ func (d *decoder) group(r *rule.Rule) (g stateGroup) {
 	}
 	for n := d.upTo(mostClaims); n > 0 && d.err == nil; n-- {
 		x := leftPart{end: d.varint()}
-		x.source, x.revision = source{d.text(), d.uvarint()}, uint32(d.upTo(math.MaxUint32))
+		x.source, x.open, x.revision = source{d.text(), d.uvarint()}, d.byte() == 1, uint32(d.upTo(math.MaxUint32))
 		x.acc = d.acc(x.end)
 		g.left = append(g.left, x)
 	}

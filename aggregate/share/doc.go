@@ -43,6 +43,13 @@
 // with late: correct publish the windows again. A sink that both sides write to
 // gets two values of such a window, one of each side.
 //
+// Leaving. An island that leaves says so: it is out of the view of all at once, its
+// own too, and with that word goes to where it had published, so that no window comes
+// twice. It gives the others its groups and parts, until each has said that it has
+// all of them in the view without it. Then it can go, and its part is waited for no
+// more; what it gave of windows that are to come is passed on to a holder that began
+// anew. Until it has gone it may as well stay.
+//
 // Late. A window of a source that comes when it is past is published as new where
 // the group was in no island's window. Its value is fixed, and told to the deputy,
 // before it is published: a next owner may publish it again, but only that value,

@@ -35,6 +35,9 @@ func (s *Share) Handle(_ context.Context, from string, data []byte) ([]byte, err
 		r.viewed = views[0].id == s.view.id
 		s.signal()
 	}
+	if known := s.members[from]; known != nil {
+		s.hearStance(known, m.stance, m.done && r.viewed)
+	}
 	for _, rs := range s.order {
 		at := rs.through
 		if r.viewed {
@@ -114,6 +117,10 @@ func (s *Share) take(from string, m *message, v *view) {
 		}
 		s.takePart(rs, source{from, m.life}, p)
 		s.arrived(rs, p.end)
+		if !p.late && rs.first[from] {
+			rs.first[from] = false
+			rs.origin = max(rs.origin, p.end-rs.interval())
+		}
 		if p.last && !p.late {
 			rs.mark(from, v, p.end)
 		}
@@ -179,6 +186,10 @@ func (s *Share) takeClaim(rs *ruleState, g *group, x *claim) {
 
 // takeLeft merges a part that was in a published window.
 func (s *Share) takeLeft(rs *ruleState, g *group, x *leftPart) {
+	if x.open {
+		s.takeOpen(rs, g, x)
+		return
+	}
 	if x.end <= s.horizon(rs) || !rs.remembers() {
 		return
 	}
@@ -191,6 +202,24 @@ func (s *Share) takeLeft(rs *ruleState, g *group, x *leftPart) {
 	clean := !c.dirty()
 	if c.merge(x.source, x.revision, &x.acc) && clean && c.adopted {
 		c.shown = c.version
+	}
+}
+
+// takeOpen merges a part of an island that has left, of a window that is to come.
+func (s *Share) takeOpen(rs *ruleState, g *group, x *leftPart) {
+	if x.end <= s.horizon(rs) || x.end <= rs.past(g.slot) {
+		return
+	}
+	w := rs.window(x.end)
+	c := w.cells[string(rs.key(g.labels))]
+	if c == nil {
+		c = w.cell(rs, g.labels, g.hash, g.slot)
+	}
+	if c.published || c.late {
+		return
+	}
+	if c.merge(x.source, x.revision, &x.acc) {
+		c.touched, c.behind = s.now, false
 	}
 }
 

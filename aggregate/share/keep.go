@@ -25,6 +25,7 @@ type cell struct {
 	// adopted, elsewhere before its parts came here.
 	published, adopted bool
 	late               bool   // it came when the window was past, and was never in it
+	again              bool   // a late one of a part that was not late at its source
 	behind             bool   // all its parts were late at their sources
 	version            uint64 // counts the changes
 	shown              uint64 // the version that was published
@@ -80,6 +81,7 @@ func (s *Share) takeRow(rs *ruleState, from source, p *part, r *row, g *group) s
 	if c == nil {
 		c = rs.window(p.end).cell(rs, r.Group, r.Hash, g.slot)
 		c.late, c.behind = past && !known, true
+		c.again = c.late && (!p.late || p.after)
 	}
 	if known && !c.published {
 		c.adopt()

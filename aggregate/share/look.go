@@ -5,17 +5,7 @@ import "slices"
 // look takes the time, and the members as they are now.
 func (s *Share) look(members []string) {
 	s.clock()
-	s.listed = append(append(s.listed[:0], members...), s.o.Self)
-	slices.Sort(s.listed)
-	s.listed = slices.Compact(s.listed)
-	for _, name := range s.listed {
-		m := s.members[name]
-		if m == nil || m.in < s.now-forgetMember.Milliseconds() {
-			m = &member{since: s.now, known: s.now}
-			s.members[name] = m
-		}
-		m.in = s.now
-	}
+	s.list(members)
 	for name, m := range s.members {
 		if m.in < s.now-forgetMember.Milliseconds() {
 			delete(s.members, name)
@@ -26,6 +16,11 @@ func (s *Share) look(members []string) {
 		if name == s.o.Self || s.now-s.members[name].known <= outOfReach.Milliseconds() {
 			in = append(in, name)
 		}
+	}
+	if len(in) == 0 { // this island leaves, and there is nobody to leave things to
+		in = append(in, s.o.Self)
+		i, _ := slices.BinarySearch(s.listed, s.o.Self)
+		s.listed = slices.Insert(s.listed, i, s.o.Self)
 	}
 	apart := len(in) < len(s.listed) && !enough(len(in), len(s.listed), slices.Contains(in, s.listed[0]))
 	if v := s.view; v == nil || v.apart != apart || v.plan != s.plan || !slices.Equal(v.members, in) {
@@ -67,6 +62,9 @@ func (s *Share) change(v *view) {
 		_, in := slices.BinarySearch(s.listed, name)
 		return !in
 	})
+	for _, m := range s.members {
+		m.done = m.done && !s.isIn(m) // while it is there it tells all anew
+	}
 	for name, p := range s.peers {
 		p.change(before, v, v.index(name))
 		for _, rs := range s.order {
@@ -79,7 +77,10 @@ func (s *Share) change(v *view) {
 		rs.published, rs.shown = rs.through, nil
 		rs.turned = max(rs.latest, rs.newest) + 2*rs.interval()
 		if before == nil {
-			rs.origin = rs.turned
+			rs.origin, rs.first = rs.turned, map[string]bool{}
+			for name := range s.members {
+				rs.first[name] = name != s.o.Self
+			}
 		}
 		for _, w := range rs.windows {
 			for _, c := range w.cells {
@@ -104,7 +105,9 @@ func (s *Share) keepPeers() {
 			s.peers[name] = newPeer(name, s.view)
 		}
 	}
-	s.peers[s.o.Self].boot = s.o.Start
+	if self := s.peers[s.o.Self]; self != nil {
+		self.boot = s.o.Start
+	}
 }
 
 func since(at int64, holds bool, now int64) int64 {

@@ -10,6 +10,10 @@ import (
 // message is what one island says to another at a time.
 type message struct {
 	life uint64
+	// stance tells whether the sender is about to leave; done: it is, and with this
+	// message the receiver has all that the sender ever counted.
+	stance stance
+	done   bool
 	// boot is the start of the receiver that the sender knows of; the receiver
 	// takes nothing of a message to another one.
 	boot uint64
@@ -82,6 +86,8 @@ type stateGroup struct {
 
 type leftPart struct {
 	end int64
+	// open: the window was not published yet.
+	open bool
 	said
 }
 

@@ -120,7 +120,7 @@ func (s *Share) waiting() (parts, bytes int) {
 func (s *Share) ownedSlots() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.view == nil {
+	if s.view == nil || s.self == none {
 		return 0
 	}
 	return len(s.view.own[s.self])

@@ -33,6 +33,7 @@ type peer struct {
 	next    int64 // not before
 	pause   time.Duration
 	failing int64 // since when nothing gets through; 0: all is well
+	done    *view // in which it has all that this island leaves
 }
 
 // link is what a peer has of one rule.
@@ -81,7 +82,7 @@ func (p *peer) change(before, v *view, index int16) {
 			keep.set(k)
 		}
 	}
-	p.index = index
+	p.index, p.done = index, nil
 	for _, l := range p.links {
 		for i := range keep {
 			l.given[i] &= keep[i]
@@ -118,6 +119,7 @@ func (l *link) stored(rs *ruleState) int64 {
 type step struct {
 	view  *view
 	boot  uint64
+	done  bool // it is all that there is
 	plans []uint64
 	gives []gave
 	parts []progress
@@ -144,7 +146,7 @@ type progress struct {
 
 // compose makes the next message to a peer.
 func (s *Share) compose(p *peer) (*message, *step) {
-	m := &message{life: s.life, boot: p.boot}
+	m := &message{life: s.life, stance: s.stance, boot: p.boot}
 	st := &step{view: s.view, boot: p.boot, room: room{rowsPerMessage, partsPerMessage, bytesPerMessage}}
 	s.speak(p, m, st)
 	if p.boot == 0 || p.index == none {
@@ -162,6 +164,8 @@ func (s *Share) compose(p *peer) (*message, *step) {
 			s.addParts(p, rs, l, m, st)
 		}
 	}
+	m.done = s.finished(p, st)
+	st.done = m.done
 	return m, st
 }
 

@@ -22,7 +22,7 @@ func (s *Share) publish(ctx context.Context) error {
 	s.turn.Lock()
 	defer s.turn.Unlock()
 	s.mu.Lock()
-	if !s.stirred && s.now-s.judged < poll.Milliseconds() {
+	if s.self == none || !s.stirred && s.now-s.judged < poll.Milliseconds() {
 		s.mu.Unlock()
 		return nil
 	}
@@ -95,6 +95,8 @@ func (s *Share) isDue(rs *ruleState, w *window, c *cell, r *reach) bool {
 	switch {
 	case c.published:
 		return rs.remembers() && c.revision() != c.last && r.at(c.slot) >= rs.turned && rs.isWhole(w.end) && (!c.adopted || !s.misses(c))
+	case c.late && c.again && w.end <= rs.origin && !rs.remembers():
+		return false // whether the group was in it knows who published it
 	case c.late:
 		return s.now-c.touched >= settleTime.Milliseconds() && r.at(c.slot) >= rs.turned && s.claimed(rs, w, c)
 	}

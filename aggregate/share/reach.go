@@ -96,6 +96,9 @@ func (s *Share) complete(rs *ruleState, patience int64) complete {
 	c := complete{base: math.MaxInt64, stored: make([]int64, len(s.view.members))}
 	var uneven []string
 	for name, m := range s.members {
+		if m.done && !s.isIn(m) {
+			continue
+		}
 		if patience > 0 && name != s.o.Self && (s.now-m.in > patience || s.silent(m) > patience) {
 			continue
 		}

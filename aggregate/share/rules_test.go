@@ -66,6 +66,11 @@ func (n *net) with(f func()) {
 
 // start brings an island in; it runs until the test ends or stop is called.
 func (n *net) start(name string, set *rule.Set, change func(*Options)) (s *Share, stop func()) {
+	return n.startFrom(name, set, nil, change)
+}
+
+// startFrom is start with a state, if there is one.
+func (n *net) startFrom(name string, set *rule.Set, state []byte, change func(*Options)) (s *Share, stop func()) {
 	o := Options{
 		Self: name, Rules: set, Members: n.members, Transport: line{n, name}, Start: uint64(time.Now().UnixNano()),
 		Publish: func(_ context.Context, samples []partial.Sample) error {
@@ -83,6 +88,11 @@ func (n *net) start(name string, set *rule.Set, change func(*Options)) (s *Share
 	s, err := New(o)
 	if err != nil {
 		n.t.Fatal(err)
+	}
+	if state != nil {
+		if err := s.Restore(bytes.NewReader(state)); err != nil {
+			n.t.Fatal(err)
+		}
 	}
 	n.with(func() { n.shares[name] = s })
 	ctx, cancel := context.WithCancel(context.Background())

@@ -2,6 +2,7 @@ package share
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"runtime"
 	"strconv"
@@ -169,14 +170,19 @@ const (
 // jump, slots that move: the windows of all islands together are the truth, each
 // with one value.
 func TestSchedules(t *testing.T) {
-	most := uint64(schedules)
-	switch {
+	from, most := uint64(0), uint64(schedules)
+	switch text := os.Getenv("SHARE_SEEDS"); {
+	case text != "": // "400 700", to play some of many at a time
+		if _, err := fmt.Sscan(text, &from, &most); err != nil {
+			t.Fatalf("SHARE_SEEDS=%q: want two numbers: %v", text, err)
+		}
 	case os.Getenv("ATOLL_LONG") != "":
 		most = longSchedules
 	case testing.Short(): // with the race detector
 		most = schedules / 8
 	}
 	var seed, again, corrected, planned, apart, backlogs, odd atomic.Uint64
+	seed.Store(from)
 	var all sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		all.Go(func() {
@@ -204,7 +210,8 @@ func TestSchedules(t *testing.T) {
 	if t.Logf("%d values of backlogs, %d of them odd", backlogs.Load(), odd.Load()); 50*odd.Load() > backlogs.Load()+500 {
 		t.Errorf("%d of %d values of backlogs are wrong, want less than 2 %%", odd.Load(), backlogs.Load())
 	}
-	if again.Load() == 0 || corrected.Load() == 0 || apart.Load() == 0 || planned.Load() == 0 {
+	// A few schedules need not have met everything.
+	if most-from >= schedules && (again.Load() == 0 || corrected.Load() == 0 || apart.Load() == 0 || planned.Load() == 0) {
 		t.Error("the schedules leave something out: each of these must be there")
 	}
 }

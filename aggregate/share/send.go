@@ -8,6 +8,9 @@ import (
 // deliver hands this island's parts to itself.
 func (s *Share) deliver() {
 	p := s.peers[s.o.Self]
+	if p == nil { // it leaves
+		return
+	}
 	for s.owes(p) {
 		m, st := s.compose(p)
 		if len(st.parts) == 0 {
@@ -31,7 +34,8 @@ func (s *Share) sendAll(ctx context.Context) {
 			continue
 		}
 		silent := s.now - p.last
-		if p.boot != 0 && silent < idle.Milliseconds() && (silent < poll.Milliseconds() || !s.asks(p)) && !s.owes(p) {
+		asks := s.asks(p) || s.self == none && p.done != s.view
+		if p.boot != 0 && silent < idle.Milliseconds() && (silent < poll.Milliseconds() || !asks) && !s.owes(p) {
 			continue
 		}
 		m, st := s.compose(p)
@@ -140,6 +144,9 @@ func (s *Share) answered(p *peer, r *reply, st *step) {
 	s.hearRules(p, r, st)
 	if st.view == s.view {
 		p.note(st)
+		if st.done && r.viewed {
+			p.done = st.view
+		}
 	}
 }
 

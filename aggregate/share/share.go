@@ -124,6 +124,7 @@ type Share struct {
 
 	mu     sync.Mutex
 	life   uint64
+	stance stance
 	now    int64 // ms that have passed since New, and one: no clock that jumps
 	wall   int64 // Unix ms
 	agreed int64 // since when enough members agree on the view; 0: they do not
@@ -140,6 +141,7 @@ type Share struct {
 	members     map[string]*member
 	peers       map[string]*peer
 	stirred     bool  // something came that may complete a window
+	looked      int64 // when members were listed last
 	judged      int64 // when windows were looked at last
 	spoken      int64 // when an island that has rules said something last
 	warned      int64 // when warnings were looked at last
@@ -169,6 +171,10 @@ type member struct {
 	known     int64 // when it last said something to any island within reach
 	view      uint64
 	life      uint64 // as a source
+	// stance is its newest; done: it leaves, or has left, and all that it counted is
+	// here, or with those who held its groups.
+	stance stance
+	done   bool
 }
 
 // ruleState is what one rule has.
@@ -195,13 +201,16 @@ type ruleState struct {
 	arrivals  []arrival
 	latest    int64 // end of the newest window that any source spoke of
 	windows   map[int64]*window
-	through   int64  // all windows to here are published, by whoever owned them
-	published int64  // all windows to here are published where this island owns
-	origin    int64  // this island was there when windows past here were published
-	turned    int64  // a source that is past here has said all again since the view changed
-	shown     *reach // to where this island published in the present view; nil: nothing
-	words     []word
-	scratch   []byte
+	through   int64 // all windows to here are published, by whoever owned them
+	published int64 // all windows to here are published where this island owns
+	origin    int64 // this island was there when windows past here were published
+	// first are the sources of which nothing has come since this island began: what
+	// they say first tells to where they had been published.
+	first   map[string]bool
+	turned  int64  // a source that is past here has said all again since the view changed
+	shown   *reach // to where this island published in the present view; nil: nothing
+	words   []word
+	scratch []byte
 }
 
 // sourceMark says that a source delivered all windows to through, of the slots
@@ -226,7 +235,7 @@ func New(o Options) (*Share, error) {
 		return nil, fmt.Errorf("sharing aggregation: %w", err)
 	}
 	s := &Share{
-		o: o, log: o.Logger, codec: c, life: o.Start, wake: make(chan struct{}, 1), begun: time.Now(), calm: balanceEvery, least: leastLoad, spoken: never,
+		o: o, log: o.Logger, codec: c, life: o.Start, stance: stance{start: o.Start}, wake: make(chan struct{}, 1), begun: time.Now(), calm: balanceEvery, least: leastLoad, spoken: never,
 		rules: map[uint64]*ruleState{}, members: map[string]*member{}, peers: map[string]*peer{}, reports: map[string]report{},
 	}
 	s.clock()

@@ -27,6 +27,7 @@ const (
 	frameMember
 	framePlan
 	frameWord
+	frameLeft
 )
 
 // Snapshot writes what a restart needs: what was counted, the parts in memory,
@@ -45,6 +46,9 @@ func (s *Share) Snapshot(w io.Writer) error {
 	for _, name := range slices.Sorted(maps.Keys(s.members)) {
 		gone := s.now - s.members[name].in
 		frame(binary.AppendVarint(appendText([]byte{frameMember}, name), s.wall-gone))
+		if s.members[name].done {
+			frame(appendText([]byte{frameLeft}, name))
+		}
 	}
 	for _, p := range s.plans {
 		frame(p.append([]byte{framePlan}))
@@ -150,7 +154,11 @@ func (s *Share) restore(r io.Reader) error {
 			if p := d.plan(); p != nil {
 				s.learnPlan(p)
 			}
-		case kind > frameWord:
+		case kind == frameLeft:
+			if m := s.members[d.text()]; m != nil {
+				m.done = true
+			}
+		case kind > frameLeft:
 			return errCode
 		case rs != nil:
 			if err := s.restoreFrame(rs, kind, d); err != nil {

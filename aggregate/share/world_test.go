@@ -50,6 +50,7 @@ type world struct {
 	said    map[string][]emission // by series and time
 	pushed  map[int64][]push
 	dead    map[string]int64 // since when for good, Unix ms
+	handed  map[string]bool  // they had handed over what they had
 	plans   int
 	// backlogs are the values of groups that came late, odd those with a mistake.
 	backlogs, odd int
@@ -94,7 +95,7 @@ func newWorld(t *testing.T, seed uint64, n int, late rule.Late) *world {
 	set := load(t, strings.Replace(ruleText, "carry", late.String(), 1))
 	w := &world{
 		t: t, seed: seed, set: set, step: set.Rules[0].Interval.Milliseconds(), rnd: rand.New(rand.NewPCG(seed, 77)),
-		cut: map[[2]string]bool{}, out: map[[2]string]bool{}, said: map[string][]emission{}, pushed: map[int64][]push{}, dead: map[string]int64{},
+		cut: map[[2]string]bool{}, out: map[[2]string]bool{}, said: map[string][]emission{}, pushed: map[int64][]push{}, dead: map[string]int64{}, handed: map[string]bool{},
 	}
 	for i := range n {
 		w.nodes = append(w.nodes, &node{w: w, name: fmt.Sprint("n", i), first: w.end(time.Now()), pushes: map[int64]uint32{}})
@@ -394,15 +395,29 @@ func (w *world) isDead(n *node) bool {
 	return w.dead[n.name] != 0
 }
 
+// leave has a node seal the window that is under way and hand over all it has.
+func (w *world) leave(n *node) {
+	n.mu.Lock()
+	n.last = w.end(time.Now())
+	for ; n.next <= n.last; n.next += w.step {
+		n.hand(w.window(n.name, n.next))
+	}
+	s := n.share
+	n.mu.Unlock()
+	w.note("%s is about to leave", n.name)
+	limited, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	defer cancel()
+	if err := s.Leave(limited); err != nil {
+		w.t.Errorf("seed %d: %v", w.seed, err)
+	}
+	w.with(func() { w.handed[n.name] = true })
+}
+
 // die kills a node for good; after a while it is no member any more. Where it leaves
-// it seals nothing, and goes when all it had is delivered.
+// it hands over before.
 func (w *world) die(n *node, leaves bool) {
 	if leaves {
-		n.mu.Lock()
-		n.last = w.end(time.Now())
-		n.mu.Unlock()
-		w.note("%s is about to leave", n.name)
-		time.Sleep(100 * time.Second)
+		w.leave(n)
 	}
 	w.mu.Lock()
 	w.dead[n.name] = time.Now().UnixMilli()

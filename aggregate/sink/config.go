@@ -85,6 +85,8 @@ func (r RemoteWrite) Validate() error {
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if r.URL == nil || r.URL.URL == nil || r.URL.Host == "" {
 		bad("url: is missing; give the receiver's write URL, such as http://host:9090/api/v1/write")
+	} else if s := r.URL.Scheme; s != "http" && s != "https" {
+		bad("url: the scheme is %q, must be http or https", s)
 	}
 	if r.ConvertNHCBToClassic {
 		bad("convert_nhcb_to_classic: true is not supported; send native histograms with protobuf_message: io.prometheus.write.v2.Request")

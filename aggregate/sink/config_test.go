@@ -70,7 +70,7 @@ kafka:
 
 func TestEveryMistakeAtOnce(t *testing.T) {
 	c := Config{
-		RemoteWrite: []RemoteWrite{{}, to(t, "http://x/", remoteapi.WriteV1MessageType), to(t, "http://x/", remoteapi.WriteV2MessageType)},
+		RemoteWrite: []RemoteWrite{{}, to(t, "http://x/", remoteapi.WriteV1MessageType), to(t, "http://x/", remoteapi.WriteV2MessageType), to(t, "htp://x/", remoteapi.WriteV1MessageType)},
 		Kafka: []kafka.Config{
 			{Brokers: []string{"k"}, Format: "xml", Acks: "some", Compression: "zip", KeyLabels: []string{""}, SamplesPerRecord: -1, Queue: 5,
 				SASL: &kafka.SASL{Mechanism: "plain"}},
@@ -83,6 +83,7 @@ func TestEveryMistakeAtOnce(t *testing.T) {
 	}
 	for _, want := range []string{
 		"remote_write[0].url: is missing", "remote_write[0].queue: got 0B, must be at least 64KiB", "remote_write[2]: is the same receiver as remote_write[1]",
+		`remote_write[3].url: the scheme is "htp", must be http or https`,
 		`kafka[0].brokers[0]: got "k"`, "kafka[0].topic", `kafka[0].format: got "xml", must be one of json, remote_write`, "kafka[0].acks", "kafka[0].compression",
 		"kafka[0].key_labels", "kafka[0].samples_per_record", "kafka[0].queue", "kafka[0].sasl.username", "kafka[0].sasl: give exactly one", "sends the password in the clear",
 		"kafka[1].brokers: none is given",

@@ -144,7 +144,7 @@ func TestCacheComparesLabels(t *testing.T) {
 			}
 			hash = hashRefs(h.cache.hashSymbols(nil, b.symbols), b.refs)
 		} else {
-			if err := b.decodeV1(p); err != nil {
+			if err := b.decodeV1(p, nil); err != nil {
 				t.Fatal(err)
 			}
 			hash = h.cache.hashBytes(b.series[0].labels)

@@ -25,6 +25,7 @@ type batch struct {
 	side []byte
 
 	maxSeries int
+	elsewhere int // series that were taken without being decoded
 	// room is how many bytes the request may still grow to in memory; without
 	// it two bytes on the wire could become a hundred here.
 	room int
@@ -83,7 +84,7 @@ func (b *batch) reset(maxSeries, room int) {
 	b.series, b.samples, b.histograms = b.series[:0], b.samples[:0], b.histograms[:0]
 	b.exemplarV1, b.exemplarV2 = b.exemplarV1[:0], b.exemplarV2[:0]
 	b.refs, b.symbols, b.side = b.refs[:0], b.symbols[:0], b.side[:0]
-	b.maxSeries, b.room = maxSeries, room
+	b.maxSeries, b.room, b.elsewhere = maxSeries, room, 0
 }
 
 func (b *batch) take(n int) error {
@@ -93,8 +94,10 @@ func (b *batch) take(n int) error {
 	return nil
 }
 
+func (b *batch) full() bool { return len(b.series)+b.elsewhere >= b.maxSeries }
+
 func (b *batch) addSeries() (*series, error) {
-	if len(b.series) >= b.maxSeries {
+	if b.full() {
 		return nil, &tooLarge{reasonTooManySeries, fmt.Sprintf("decoding the request: it has more than %d series (max_series); send smaller batches", b.maxSeries)}
 	}
 	if err := b.take(seriesCost); err != nil {

@@ -106,7 +106,7 @@ func newBatch() *batch {
 
 func readV1(p []byte) ([]prompb.TimeSeries, error) {
 	b := newBatch()
-	if err := b.decodeV1(p); err != nil {
+	if err := b.decodeV1(p, nil); err != nil {
 		return nil, err
 	}
 	var out []prompb.TimeSeries

@@ -1,16 +1,15 @@
 package receive
 
 import (
-	"encoding/binary"
-	"math"
-	"slices"
-
 	"github.com/prometheus/prometheus/prompb"
+
+	"github.com/atoll-mesh/atoll/flow"
 )
 
-// decodeV1 reads a prometheus.WriteRequest. Metadata is checked and dropped: 1.0
-// sends it apart from the series it belongs to.
-func (b *batch) decodeV1(p []byte) error {
+// decodeV1 reads a prometheus.WriteRequest but for the series that were taken as they
+// were shown. Metadata is checked and dropped: 1.0 sends it apart from the series it
+// belongs to.
+func (b *batch) decodeV1(p []byte, shown []flow.RawSample) error {
 	const message = "WriteRequest"
 	for i := 0; i < len(p); {
 		start := i
@@ -27,13 +26,17 @@ func (b *batch) decodeV1(p []byte) error {
 				break
 			}
 			var err error
-			if field == 1 {
-				if b.plainSeriesV1(p[lo:hi]) {
-					continue
-				}
-				err = b.decodeSeriesV1(p[lo:hi])
-			} else {
+			switch {
+			case field == 3:
 				err = new(prompb.MetricMetadata).Unmarshal(p[lo:hi])
+			case len(shown) > 0 && shown[0].Taken:
+				b.elsewhere++
+				shown = shown[1:]
+			default:
+				shown = shown[min(1, len(shown)):]
+				if !b.plainSeriesV1(p[lo:hi]) {
+					err = b.decodeSeriesV1(p[lo:hi])
+				}
 			}
 			if err != nil {
 				return err
@@ -46,52 +49,6 @@ func (b *batch) decodeV1(p []byte) error {
 		}
 	}
 	return nil
-}
-
-// plainTail is the length of a sample as nearly all are: key and length, then the
-// value, then a time of 6 bytes (in milliseconds, the years 1971 to 2109).
-const plainTail = 2 + 1 + 8 + 1 + 6
-
-// plainSeriesV1 reads a series as nearly all are: labels shorter than 128 bytes,
-// then one sample. Of others it takes nothing and returns false.
-func (b *batch) plainSeriesV1(p []byte) bool {
-	n := len(p) - plainTail
-	if n < 0 || len(b.series) >= b.maxSeries || b.room < seriesCost+sampleCost {
-		return false
-	}
-	tail := (*[plainTail]byte)(p[n:])
-	const sampleKey = 2<<3 | wireBytes | (plainTail-2)<<8 | (1<<3|wireFix64)<<16
-	if binary.LittleEndian.Uint32(tail[:])&0xffffff != sampleKey {
-		return false
-	}
-	t := binary.LittleEndian.Uint64(tail[plainTail-8:]) >> 8
-	if t&0x80_8080_8080_80ff != 0x00_8080_8080_8000|(2<<3|wireVarint) {
-		return false
-	}
-	i := 0
-	for i < n && p[i] == 1<<3|wireBytes && p[i+1] < 0x80 {
-		i += 2 + int(p[i+1])
-	}
-	if i != n {
-		return false
-	}
-	t >>= 8
-	t = t&0x7f | t>>1&(0x7f<<7) | t>>2&(0x7f<<14) | t>>3&(0x7f<<21) | t>>4&(0x7f<<28) | t>>5&(0x7f<<35)
-	b.room -= seriesCost + sampleCost
-	if len(b.series) == cap(b.series) {
-		b.series = slices.Grow(b.series, 1)
-	}
-	b.series = b.series[:len(b.series)+1]
-	s := &b.series[len(b.series)-1] // in place, as a literal would be made and then copied
-	samples, histograms, exemplars := uint32(len(b.samples)), uint32(len(b.histograms)), uint32(len(b.exemplarV1))
-	s.labels = p[:n:n]
-	s.refFrom, s.refTo = 0, 0
-	s.sampleFrom, s.sampleTo = samples, samples+1
-	s.histogramFrom, s.histogramTo = histograms, histograms
-	s.exemplarFrom, s.exemplarTo = exemplars, exemplars
-	s.metaType, s.helpRef, s.unitRef = 0, 0, 0
-	b.samples = append(b.samples, sample{t: int64(t), v: math.Float64frombits(binary.LittleEndian.Uint64(tail[3:]))})
-	return true
 }
 
 func (b *batch) decodeSeriesV1(p []byte) error {

@@ -58,7 +58,7 @@ func fuzzRemoteWrite(f *testing.F, contentType string) {
 	})
 	f.Fuzz(func(t *testing.T, p []byte) {
 		b := newBatch()
-		decodes := b.decodeV1(p) == nil
+		decodes := b.decodeV1(p, nil) == nil
 		if contentType == typeV2 {
 			b = newBatch()
 			decodes = b.decodeV2(p) == nil

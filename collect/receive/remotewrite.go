@@ -185,25 +185,10 @@ func negotiate(r *http.Request) (remoteapi.WriteMessageType, *refusal) {
 
 // store decodes and appends the request in s.
 func (h *remoteWrite) store(r *http.Request, s *scratch, m *protocolMetrics) (stats, *refusal) {
-	b := &s.batch
-	b.reset(h.cfg.MaxSeries, 2*int(h.cfg.MaxDecodedBytes))
-	v2 := m.protocol == protocolV2
-	var err error
-	if v2 {
-		err = b.decodeV2(s.decoded)
-	} else {
-		err = b.decodeV1(s.decoded)
-	}
-	if large, ok := errors.AsType[*tooLarge](err); ok {
-		return stats{}, &refusal{status: http.StatusRequestEntityTooLarge, reason: large.reason, err: err}
-	}
-	if err != nil {
-		return stats{}, &refusal{status: http.StatusBadRequest, reason: reasonMalformed, err: err}
-	}
-
+	s.batch.reset(h.cfg.MaxSeries, 2*int(h.cfg.MaxDecodedBytes))
 	w := &s.writer
-	w.begin(h, b, v2, h.appendable.AppenderV2(flow.WithSender(flow.Strict(r.Context()), senderOf(r))))
-	if no := w.write(); no != nil {
+	w.begin(h, &s.batch, m.protocol == protocolV2, h.appendable.AppenderV2(flow.WithSender(flow.Strict(r.Context()), senderOf(r))))
+	if no := w.write(s.decoded); no != nil {
 		return stats{}, no
 	}
 	m.floats.Add(float64(w.stats.samples))

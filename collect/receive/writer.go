@@ -60,15 +60,13 @@ func (w *writer) begin(h *remoteWrite, b *batch, v2 bool, app storage.AppenderV2
 	w.maxTime = h.now().Add(maxAhead).UnixMilli()
 	if h.cache != nil {
 		w.clock = h.cache.clock()
-		if v2 {
-			w.symbolHashes = h.cache.hashSymbols(w.symbolHashes, b.symbols)
-		}
 	}
 }
 
 // release drops what must not be held between requests.
 func (w *writer) release() {
 	w.app, w.exemplars, w.refs, w.raw, w.b = nil, nil, nil, nil, nil
+	w.rawSamples = w.rawSamples[:0]
 	w.hits, w.misses = 0, 0
 	w.stats, w.problems = stats{}, problems{}
 	clear(w.symbolCopies)
@@ -81,34 +79,66 @@ func (w *writer) release() {
 	}
 }
 
-// write appends everything and commits. It returns nil also if some samples were
-// refused, see problems; after a refusal nothing is stored.
-func (w *writer) write() *refusal {
+// write decodes the request, appends everything and commits. It returns nil also if
+// some samples were refused, see problems; after a refusal nothing is stored.
+func (w *writer) write(p []byte) *refusal {
 	finished := false
 	defer func() { // a panic below must not leave the transaction open
 		if !finished {
 			_ = w.app.Rollback() // the panic is the news
 		}
 	}()
-	err := w.appendAll()
+	err := w.decode(p)
+	if err == nil {
+		err = w.appendAll()
+	}
 	finished = true
 	if w.h.cache != nil {
 		w.h.metrics.cache.hits.Add(float64(w.hits))
 		w.h.metrics.cache.misses.Add(float64(w.misses))
 	}
-	if bad, ok := errors.AsType[malformed](err); ok {
-		if err := w.app.Rollback(); err != nil {
-			return fatal("rolling back a malformed request", err)
-		}
-		return &refusal{status: http.StatusBadRequest, reason: reasonMalformed, err: bad.error}
-	}
 	if err != nil {
-		return fatal("appending the request, which was rolled back", errors.Join(err, w.app.Rollback()))
+		return w.giveUp(err)
 	}
 	if err := w.app.Commit(); err != nil {
 		return fatal("committing the request, of which nothing is stored", err)
 	}
 	return nil
+}
+
+// giveUp rolls back.
+func (w *writer) giveUp(err error) *refusal {
+	no := &refusal{status: http.StatusBadRequest, reason: reasonMalformed, err: err}
+	if large, ok := errors.AsType[*tooLarge](err); ok {
+		no.status, no.reason = http.StatusRequestEntityTooLarge, large.reason
+	} else if bad, ok := errors.AsType[malformed](err); ok {
+		no.err = bad.error
+	} else {
+		return fatal("appending the request, which was rolled back", errors.Join(err, w.app.Rollback()))
+	}
+	if err := w.app.Rollback(); err != nil {
+		return fatal("rolling back a malformed request", err)
+	}
+	return no
+}
+
+// decode leaves in the batch what is not taken yet.
+func (w *writer) decode(p []byte) (err error) {
+	if w.v2 {
+		err = w.b.decodeV2(p)
+	} else {
+		if w.raw != nil && w.showPlain(p) {
+			return nil
+		}
+		err = w.b.decodeV1(p, w.rawSamples)
+	}
+	if _, large := errors.AsType[*tooLarge](err); err != nil && !large {
+		return malformed{err}
+	}
+	if err == nil && w.v2 && w.h.cache != nil {
+		w.symbolHashes = w.h.cache.hashSymbols(w.symbolHashes, w.b.symbols)
+	}
+	return err
 }
 
 func (w *writer) appendAll() error {
@@ -221,7 +251,7 @@ func (w *writer) singles() bool {
 			return false
 		}
 		r := &raws[i]
-		r.Labels, r.ST, r.T, r.V = s.labels, 0, x.t, x.v
+		r.Labels, r.T, r.V = s.labels, x.t, x.v
 	}
 	w.rawSamples = raws
 	return true

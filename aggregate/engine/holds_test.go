@@ -1,0 +1,141 @@
+package engine
+
+import (
+	"fmt"
+	"io"
+	"runtime"
+	"testing"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"golang.org/x/sys/unix"
+
+	"github.com/atoll-mesh/atoll/aggregate/partial"
+)
+
+// BenchmarkHolds reports the longest time that each lock which a batch may wait for is
+// held while a million series are sealed, swept, forgotten and written to a snapshot:
+// in CPU time, so that what else the machine does is not in it. Batches of 1000
+// samples are the measure: they hold the locks too.
+func BenchmarkHolds(b *testing.B) {
+	const rules = "rules:\n- {interval: 1m, without: [instance], outputs: [%s], max_lag: 1m, max_age: 10m, staleness_interval: 2m, forget_after: 10m%s}\n"
+	for name, more := range map[string]string{"total": "", "rate_sum": ", early: true", "quantiles(0.5)": "", "increase": ", dedup_interval: 20s"} {
+		b.Run(name, func(b *testing.B) {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			for range b.N {
+				h := &holds{e: newRig(b, fmt.Sprintf(rules, "'"+name+"'", more), func(o *Options) { o.Shards = 8 }).e, longest: map[string]int64{}}
+				h.play(b)
+				for what, ns := range h.longest {
+					b.ReportMetric(float64(ns)/1e6, what+"-ms")
+				}
+			}
+		})
+	}
+}
+
+type holds struct {
+	e       *Engine
+	series  []labels.Labels
+	refs    []Ref
+	now     int64
+	phase   string
+	inner   bool             // a shard is held
+	longest map[string]int64 // ns, by phase and lock
+}
+
+const holdSeries = 1_000_000
+
+func (h *holds) play(b *testing.B) {
+	h.now = origin
+	h.refs = make([]Ref, holdSeries)
+	for i := range holdSeries {
+		h.series = append(h.series, labels.FromStrings("__name__", "c", "instance", fmt.Sprint(i/20), "job", "j", "path", fmt.Sprint(i%1000), "x", fmt.Sprint(i%20)))
+	}
+	h.watch("learning", &h.e.learning)
+	h.watch("cut", &h.e.cut)
+	h.watch("sources", &h.e.src.mu)
+	for _, s := range h.e.shards {
+		h.watch("shard", &s.mu)
+	}
+	h.phase = "learn"
+	h.round()
+	for range 14 {
+		h.phase = "batch"
+		h.round()
+		h.phase = "seal"
+		h.advance(b)
+	}
+	h.snapshot(b, "snapshot")
+	h.now += 5 * 60_000 // all have a gap now
+	h.phase = "gaps"
+	for range 20 {
+		h.round()
+		h.advance(b)
+	}
+	h.snapshot(b, "gapsnapshot")
+	h.phase = "forget"
+	for range 40 {
+		h.now += 60_000
+		h.advance(b)
+	}
+	for _, s := range h.e.shards {
+		if s.count.series != 0 {
+			b.Fatalf("%d series of a shard are left, want none", s.count.series)
+		}
+	}
+}
+
+func (h *holds) snapshot(b *testing.B, phase string) {
+	h.phase = phase
+	if err := h.e.Snapshot(io.Discard, nil); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// round sends a sample of each series.
+func (h *holds) round() {
+	for from := 0; from < holdSeries; from += benchBatch {
+		batch := h.e.Begin(1)
+		for i := from; i < from+benchBatch; i++ {
+			h.refs[i], _ = batch.Append(h.refs[i], h.series[i], 0, h.now, float64(h.now))
+		}
+		batch.Commit(h.now)
+	}
+}
+
+// advance lets ten seconds go by.
+func (h *holds) advance(b *testing.B) {
+	for range 10 {
+		h.now += 1000
+		if err := h.e.Advance(h.now, func(*partial.Window) error { return nil }); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// watch expects that all is done by one thread. Locks that are taken while a shard is
+// held are not looked at, as looking takes longer than what is done under them.
+func (h *holds) watch(name string, g *guard) {
+	begun := int64(0)
+	g.watch = func(held bool) {
+		switch {
+		case h.inner && name != "shard":
+			return
+		case held:
+			h.inner, begun = name == "shard", threadTime()
+			return
+		}
+		h.inner = false
+		what := h.phase + "-" + name
+		h.longest[what] = max(h.longest[what], threadTime()-begun)
+	}
+}
+
+// threadTime is the CPU time of this thread, ns.
+func threadTime() int64 {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
+		panic(err)
+	}
+	return t.Nano()
+}
