@@ -106,6 +106,7 @@ type Alert struct {
 
 	rulesCancel context.CancelFunc
 	sending     chan struct{} // closed in phaseSending
+	stopping    atomic.Bool
 
 	// mu guards what follows, and that one of commit, start and stop runs at a time.
 	mu    sync.Mutex

@@ -57,27 +57,38 @@ func (b *border) cross(in labels.Labels) (labels.Labels, bool) {
 func (e *embedded) deliver(b *border, in []*notifier.Alert, now time.Time) {
 	valid := make([]*amalert.Alert, 0, len(in))
 	for _, n := range in {
-		lset, kept := b.cross(n.Labels)
-		if !kept {
-			e.metrics.dropped.WithLabelValues("relabelled").Inc()
-			continue
+		if a := e.accept(b, n, now); a != nil {
+			valid = append(valid, a)
 		}
-		a := &amalert.Alert{UpdatedAt: now}
-		a.Labels, a.Annotations = labelSet(lset, true), labelSet(n.Annotations, false)
-		a.StartsAt, a.EndsAt, a.GeneratorURL = n.StartsAt, n.EndsAt, n.GeneratorURL
-		defaults(a, now, b.resolveAfter)
-		if err := a.Validate(); err != nil {
-			e.metrics.dropped.WithLabelValues("invalid").Inc()
-			e.logger.Warn("alert of a rule is invalid, dropping it", "labels", lset, "err", err)
-			continue
-		}
-		state := "firing"
-		if a.ResolvedAt(now) {
-			state = "resolved"
-		}
-		e.metrics.handed.WithLabelValues(state).Inc()
-		valid = append(valid, a)
 	}
+	e.put(valid)
+}
+
+// accept takes one alert over the border; nil if it is dropped.
+func (e *embedded) accept(b *border, n *notifier.Alert, now time.Time) *amalert.Alert {
+	lset, kept := b.cross(n.Labels)
+	if !kept {
+		e.metrics.dropped.WithLabelValues("relabelled").Inc()
+		return nil
+	}
+	a := &amalert.Alert{UpdatedAt: now}
+	a.Labels, a.Annotations = labelSet(lset, true), labelSet(n.Annotations, false)
+	a.StartsAt, a.EndsAt, a.GeneratorURL = n.StartsAt, n.EndsAt, n.GeneratorURL
+	defaults(a, now, b.resolveAfter)
+	if err := a.Validate(); err != nil {
+		e.metrics.dropped.WithLabelValues("invalid").Inc()
+		e.logger.Warn("alert of a rule is invalid, dropping it", "labels", lset, "err", err)
+		return nil
+	}
+	state := "firing"
+	if a.ResolvedAt(now) {
+		state = "resolved"
+	}
+	e.metrics.handed.WithLabelValues(state).Inc()
+	return a
+}
+
+func (e *embedded) put(valid []*amalert.Alert) {
 	if len(valid) == 0 {
 		return
 	}

@@ -15,6 +15,8 @@ import (
 // notification log would be sent again.
 type drainStage struct {
 	next notify.Stage
+	// before, if not nil, chooses which alerts go on.
+	before func(context.Context, []*amalert.Alert) []*amalert.Alert
 
 	mu       sync.Mutex
 	draining bool
@@ -33,6 +35,11 @@ func (s *drainStage) Exec(ctx context.Context, l *slog.Logger, alerts ...*amaler
 	s.running.Add(1)
 	s.mu.Unlock()
 	defer s.running.Done()
+	if s.before != nil {
+		if alerts = s.before(ctx, alerts); len(alerts) == 0 {
+			return ctx, nil, nil
+		}
+	}
 	return s.next.Exec(ctx, l, alerts...)
 }
 

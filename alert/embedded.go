@@ -50,6 +50,7 @@ type embedded struct {
 	marker   marker.GroupMarker
 	pipeline *notify.PipelineBuilder
 	dispatch *dispatch.DispatcherMetrics
+	common   *common
 
 	// alerts, api and handler come with start: the provider runs a goroutine.
 	alerts  *mem.Alerts
@@ -82,6 +83,7 @@ func newEmbedded(o Options, m *metrics, reg prometheus.Registerer) (*embedded, e
 	if err := e.openSilences(recorder); err != nil {
 		return nil, err
 	}
+	e.common = &common{log: e.nflog, retention: e.retention, logger: e.logger, alerts: map[uint64]*commonAlert{}}
 	e.silencer = silence.NewSilencer(e.silences, e.logger, recorder)
 	e.pipeline = notify.NewPipelineBuilder(reg, flags, recorder)
 	e.dispatch = dispatch.NewDispatcherMetrics(false, reg, flags)
@@ -176,7 +178,7 @@ func (e *embedded) start(interval time.Duration, first *routing) error {
 // back: the first thing it would do is to forget them.
 func (e *embedded) keepAlerts(interval time.Duration) {
 	save := func() {
-		if _, err := e.state.saveAlerts(e.alerts, time.Now()); err != nil {
+		if _, err := e.state.saveAlerts(e.alerts, e.common.knows, time.Now()); err != nil {
 			e.logger.Error("saving alerts", "err", err)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	commoncfg "github.com/prometheus/common/config"
 	promconfig "github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/discovery"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"github.com/prometheus/prometheus/notifier"
 )
 
@@ -23,7 +24,9 @@ type external struct {
 	logger   *slog.Logger
 	watch    *watch
 	notifier *notifier.Manager
+	common   *notifier.Manager // for alerts of the network
 	sd       *discovery.Manager
+	stopping chan struct{}
 
 	// sdCancel ends discovery, cutCancel what is still being sent.
 	sdCancel  context.CancelFunc
@@ -35,11 +38,15 @@ type external struct {
 }
 
 func newExternal(o Options, w *watch, reg prometheus.Registerer) (*external, error) {
-	x := &external{logger: o.Logger, watch: w}
+	x := &external{logger: o.Logger, watch: w, stopping: make(chan struct{})}
 	x.cut, x.cutCancel = context.WithCancel(context.Background())
 	scheme := o.Prometheus.GlobalConfig.MetricNameValidationScheme
 	x.notifier = notifier.NewManager(&notifier.Options{
 		QueueCapacity: o.Config.QueueCapacity, DrainOnShutdown: true, Do: x.do, Registerer: reg,
+	}, scheme, o.Logger.With("part", "notifier"))
+	x.common = notifier.NewManager(&notifier.Options{
+		QueueCapacity: o.Config.QueueCapacity, DrainOnShutdown: true, Do: x.do,
+		Registerer: prometheus.WrapRegistererWithPrefix("atoll_alert_global_", reg),
 	}, scheme, o.Logger.With("part", "notifier"))
 
 	mechanisms := o.Discovery
@@ -87,11 +94,14 @@ func checkExternal(conf *promconfig.Config) error {
 func (x *external) start(conf *promconfig.Config) {
 	x.apply(conf)
 	x.running.Go(func() { _ = x.sd.Run() }) // ends with the context's error only
-	x.running.Go(func() { x.notifier.Run(x.sd.SyncCh()) })
+	own, common := make(chan map[string][]*targetgroup.Group), make(chan map[string][]*targetgroup.Group)
+	x.running.Go(func() { x.share(own, common) })
+	x.running.Go(func() { x.notifier.Run(own) })
+	x.running.Go(func() { x.common.Run(common) })
 }
 
 func (x *external) apply(conf *promconfig.Config) {
-	if err := x.notifier.ApplyConfig(conf); err != nil {
+	if err := errors.Join(x.notifier.ApplyConfig(conf), x.common.ApplyConfig(withoutLabels(conf))); err != nil {
 		// checkExternal went through all of this a moment ago.
 		x.logger.Error("applying the configuration of external Alertmanagers", "err", err)
 		return
@@ -151,7 +161,9 @@ func (x *external) do(ctx context.Context, client *http.Client, req *http.Reques
 // all of it got out.
 func (x *external) stop(atMost time.Duration) bool {
 	x.sdCancel()
+	close(x.stopping)
 	x.notifier.Stop()
+	x.common.Stop()
 	drained := waitAtMost(x.running.Wait, atMost)
 	x.cutCancel()
 	x.running.Wait()

@@ -72,6 +72,8 @@ type rulesChecker struct {
 	problems Problems
 	// groupLabels are those of the group at hand.
 	groupLabels map[string]string
+	// global allows what only rules of the whole network say.
+	global bool
 }
 
 func (c *rulesChecker) add(at *yaml.Node, format string, args ...any) {
@@ -241,7 +243,8 @@ func kindOf(n *yaml.Node) string {
 }
 
 func (c *rulesChecker) group(n *yaml.Node, names map[string]bool, seen map[string]*yaml.Node) {
-	fields := c.mapping(n, "a rule group", []string{"name", "interval", "query_offset", "limit", "rules", "labels"})
+	fields := c.mapping(n, "a rule group", c.allowed("name", "interval", "query_offset", "limit", "rules", "labels"))
+	c.onMissing(fields)
 	name := ""
 	if f, ok := fields["name"]; ok {
 		name = f.Value

@@ -19,7 +19,8 @@ var ruleFields = []string{"record", "alert", "expr", "for", "keep_firing_for", "
 
 // rule checks one rule: each field alone, then what Prometheus says of the whole.
 func (c *rulesChecker) rule(n *yaml.Node, group string, index int, seen map[string]*yaml.Node) {
-	fields := c.mapping(n, "a rule", ruleFields)
+	fields := c.mapping(n, "a rule", c.allowed(ruleFields...))
+	c.onMissing(fields)
 	if n.Kind != yaml.MappingNode {
 		return
 	}

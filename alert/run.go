@@ -83,6 +83,7 @@ func (a *Alert) startRules(saved []savedAlert, done *sync.WaitGroup) {
 
 // stop is the start backwards: rules, their queues, notifications, state.
 func (a *Alert) stop(rulesDone *sync.WaitGroup) {
+	a.stopping.Store(true)
 	// Evaluations may end by themselves until their queries are cancelled. A
 	// reload may be waiting for one of them, and holds mu.
 	cancel := time.AfterFunc(rulesStop, a.rulesCancel)

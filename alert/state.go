@@ -203,12 +203,16 @@ type savedAlert struct {
 // saveAlerts writes the alerts, the ended ones that still wait for their last
 // notification included. Alertmanager does not: it can count on senders that
 // outlive it. Rules here restart together with their receiver, and what ends
-// while nobody looks would stay open for ever at the other end.
-func (d *stateDir) saveAlerts(alerts provider.Alerts, now time.Time) (int64, error) {
+// while nobody looks would stay open for ever at the other end. Those that are
+// kept elsewhere, which is in documents, are left out.
+func (d *stateDir) saveAlerts(alerts provider.Alerts, elsewhere func(model.LabelSet) bool, now time.Time) (int64, error) {
 	it := alerts.GetPending()
 	defer it.Close()
 	saved := []savedAlert{}
 	for a := range it.Next() {
+		if elsewhere(a.Data.Labels) {
+			continue
+		}
 		saved = append(saved, savedAlert{
 			Labels: a.Data.Labels, Annotations: a.Data.Annotations,
 			StartsAt: a.Data.StartsAt, EndsAt: a.Data.EndsAt, UpdatedAt: a.Data.UpdatedAt,

@@ -146,8 +146,8 @@ type Reserve struct {
 	Percent float64
 }
 
-// of gives the bytes to keep free on a file system of total bytes.
-func (r Reserve) of(total uint64) uint64 {
+// Of gives the bytes to keep free on a file system of total bytes.
+func (r Reserve) Of(total uint64) uint64 {
 	switch {
 	case r.Auto:
 		return min(1<<30, total/20)

@@ -52,11 +52,11 @@ func TestReserve(t *testing.T) {
 		"auto": 1 << 30, "5%": 5 << 30, "200MiB": 200 << 20, "4096": 4096, "0": 0, "0%": 0,
 	} {
 		var r Reserve
-		if err := r.UnmarshalText([]byte(in)); err != nil || r.of(100<<30) != want {
-			t.Errorf("%q of 100 GiB is %d, %v; want %d", in, r.of(100<<30), err, want)
+		if err := r.UnmarshalText([]byte(in)); err != nil || r.Of(100<<30) != want {
+			t.Errorf("%q of 100 GiB is %d, %v; want %d", in, r.Of(100<<30), err, want)
 		}
 	}
-	if got := (Reserve{Auto: true}).of(10 << 30); got != 512<<20 {
+	if got := (Reserve{Auto: true}).Of(10 << 30); got != 512<<20 {
 		t.Errorf("auto of 10 GiB is %d, want 512 MiB", got)
 	}
 	for _, in := range []string{"100%", "-1%", "NaN%", "%", "x", "-5MB"} {
@@ -148,7 +148,7 @@ func FuzzReserve(f *testing.F) {
 		if r.UnmarshalText([]byte(s)) != nil {
 			return
 		}
-		if got := r.of(1 << 40); r.Bytes == 0 && got > 1<<40 {
+		if got := r.Of(1 << 40); r.Bytes == 0 && got > 1<<40 {
 			t.Fatalf("%q keeps %d of %d bytes free", s, got, 1<<40)
 		}
 		if err := again.UnmarshalText([]byte(r.String())); err != nil || again != r {

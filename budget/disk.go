@@ -57,7 +57,7 @@ func (b *Budget) lookLocked() {
 		b.logger.Error("watching the disk", "err", err)
 		return
 	}
-	reserve := b.cfg.Load().Disk.Reserve.of(total)
+	reserve := b.cfg.Load().Disk.Reserve.Of(total)
 	b.m.diskFree.Set(float64(free))
 	b.m.diskReserve.Set(float64(reserve))
 	was := b.short.Load() != nil

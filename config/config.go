@@ -21,6 +21,7 @@ import (
 	"github.com/atoll-mesh/atoll/portal"
 	"github.com/atoll-mesh/atoll/query"
 	"github.com/atoll-mesh/atoll/replica"
+	"github.com/atoll-mesh/atoll/replicate"
 	"github.com/atoll-mesh/atoll/store"
 )
 
@@ -42,6 +43,7 @@ type Config struct {
 	Mesh       mesh.Config
 	Membership enrol.Config
 	Replica    replica.Config
+	Replicate  replicate.Config
 	Witness    witness.Config
 
 	// Prometheus is the effective document: as written, plus the island's labels
@@ -117,6 +119,7 @@ func defaults() *Config {
 		Mesh:       mesh.Default(),
 		Membership: enrol.Default(),
 		Replica:    replica.Default(),
+		Replicate:  replicate.Default(),
 		Witness:    witness.Default(),
 	}
 }

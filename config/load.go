@@ -196,6 +196,7 @@ type top struct {
 	Mesh       any `yaml:"mesh"`
 	Membership any `yaml:"membership"`
 	Replica    any `yaml:"replica"`
+	Replicate  any `yaml:"replicate"`
 	Witness    any `yaml:"witness"`
 }
 
@@ -221,6 +222,7 @@ func (c *Config) sections() []section {
 		{"mesh", &c.Mesh, func() error { return c.Mesh.Validate() }},
 		{"membership", &c.Membership, func() error { return c.Membership.Validate() }},
 		{"replica", &c.Replica, func() error { return c.Replica.Validate() }},
+		{"replicate", &c.Replicate, func() error { return c.Replicate.Validate() }},
 		{"witness", &c.Witness, func() error { return c.Witness.Validate() }},
 	}
 }
@@ -392,6 +394,13 @@ func (l *loader) resolve(src source, root *yaml.Node, c *Config) {
 		c.Store.Path = filepath.Join(c.Island.DataDir, "tsdb")
 	}
 	c.Store.Retention.Size = c.Budget.RetentionSize(c.Store.Retention.Size)
+	for _, path := range []*string{
+		&c.Store.Bucket.Directory, &c.Store.Bucket.SecretKeyFile,
+		&c.Store.Thanos.TLS.CertFile, &c.Store.Thanos.TLS.KeyFile, &c.Store.Thanos.TLS.ClientCAFile,
+		&c.Store.Bucket.TLS.CAFile, &c.Store.Bucket.TLS.CertFile, &c.Store.Bucket.TLS.KeyFile,
+	} {
+		*path = src.join(*path)
+	}
 	c.HTTP.WebConfig = src.join(c.HTTP.WebConfig)
 	c.Query.LogFile = src.join(c.Query.LogFile)
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +28,7 @@ func (i *Island) governance() control.Governance {
 	return control.Governance{
 		Init: i.initNetwork, Invite: i.invite, Invitations: i.invitations, Withdraw: i.withdrawInvite, Join: i.joinNetwork,
 		Leave: i.leaveNetwork, Revoke: i.revoke, Rotate: i.rotate, Signer: i.signer,
+		Promote: i.promote,
 	}
 }
 
@@ -65,6 +67,7 @@ func (i *Island) networkStatus() control.NetworkStatus {
 	_, s.Root = m.home.Root()
 	if self := m.self(); self != nil {
 		s.Island, s.Role = self.Name, self.Role
+		s.Primary = slices.Contains(m.primaries(), self.Name)
 	}
 	if c := m.home.Certificate(); c != nil {
 		s.CertificateExpires = &c.NotAfter
@@ -82,8 +85,9 @@ func (i *Island) peers() ([]mesh.PeerStatus, error) {
 	if err != nil {
 		return nil, err
 	}
-	peers := running.Peers()
+	peers, primaries := running.Peers(), m.primaries()
 	for n := range peers {
+		peers[n].Primary = slices.Contains(primaries, peers[n].Name)
 		if v, ok := m.run.witness.View(peers[n].Key); ok {
 			peers[n].Verdict = v.Verdict()
 		}
@@ -316,6 +320,7 @@ func (i *Island) controlRoutes() http.Handler {
 	mux.Handle("/api/atoll/v1/documents", i.documentRoutes(true))
 	mux.Handle("/api/atoll/v1/documents/", i.documentRoutes(true))
 	mux.Handle("/api/atoll/v1/replica", i.documentRoutes(true))
+	mux.HandleFunc(copiesRoute, i.showCopies)
 	return mux
 }
 
@@ -328,8 +333,9 @@ func (i *Island) openRoutes() map[string]http.Handler {
 		"GET /api/atoll/v1/documents":  i.documentRoutes(false),
 		"GET /api/atoll/v1/documents/": i.documentRoutes(false),
 		"GET /api/atoll/v1/replica":    i.documentRoutes(false),
+		copiesRoute:                    http.HandlerFunc(i.showCopies),
 	}
 }
 
 // meshSteps are the steps that come and go with a membership, in start order.
-var meshSteps = []string{"replica", "mesh", "renewal", "trust", "witness", "share", "shared", "silences"}
+var meshSteps = []string{"replica", "mesh", "renewal", "trust", "witness", "share", "shared", "silences", "primary", "copies"}

@@ -86,6 +86,7 @@ func New(opts Options) (*Island, error) {
 		return nil, err
 	}
 	reg := prometheus.NewRegistry()
+	questions.Register(reg)
 	var i *Island
 	member := prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return i.gatherMembership() })
 	i = &Island{

@@ -264,12 +264,15 @@ func (i *Island) leaveNetwork(ctx context.Context, req control.LeaveRequest) (co
 	res := control.LeaveResult{Network: m.state.Load().NetworkName(), Told: len(running.Connected())}
 	err = enrol.Leave(ctx, enrol.LeaveOptions{
 		Home: m.home, Documents: m.documents, Trust: m.state.Load, Log: m.audit, Spread: m.spread, Force: req.Force,
+		HandOver: i.handOver,
 	})
 	if err != nil {
+		i.getRooms().aggregate.Stay()
 		return res, err
 	}
 	err = i.exit(m)
 	i.getRooms().aggregate.Leave()
+	err = errors.Join(err, i.getRooms().replicate.Forget())
 	return res, errors.Join(err, os.RemoveAll(filepath.Dir(replicaFile(i.Config().Island.DataDir))), i.clearShared())
 }
 
@@ -285,31 +288,39 @@ func (m *membership) spread(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	synced := make(chan error, 1)
-	go func() {
-		err := errors.New("not connected to any")
-		for _, peer := range (reachable{m}).Connected() {
-			if _, err = m.documents.Sync(ctx, peer); err == nil {
-				break
-			}
-		}
-		synced <- err
-	}()
+	go func() { synced <- m.syncAny(ctx) }()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	var last error
 	for {
 		select {
-		case last = <-synced:
-			if last == nil {
-				return nil
-			}
-			synced = nil // the reason may be a dismissal that is on its way
-		case <-ctx.Done():
-			return errors.Join(last, ctx.Err())
+		case err := <-synced:
+			return err
 		case <-tick.C:
 			if m.mesh.Load().Dismissed() {
 				return nil
 			}
+		}
+	}
+}
+
+// syncAny compares documents with those who were connected at first until it
+// succeeds with one. It asks again: an answer that broke off may be that of an
+// island which has read the news in the midst of it, and says so on the next call.
+func (m *membership) syncAny(ctx context.Context) error {
+	last := errors.New("not connected to any")
+	peers := (reachable{m}).Connected()
+	for {
+		for _, peer := range peers {
+			_, err := m.documents.Sync(ctx, peer)
+			if err == nil {
+				return nil
+			}
+			last = err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(last, ctx.Err())
+		case <-time.After(200 * time.Millisecond):
 		}
 	}
 }
@@ -367,8 +378,10 @@ func (i *Island) changeNode(ctx context.Context, m *membership) (control.RotateR
 		return control.RotateResult{}, err
 	}
 	res := rotated([]trust.Key{r.Old}, r.New, "the old key stays good for a while, for islands that have not heard yet")
+	// The others know this island by the new key only: whatever did not end of the
+	// old membership, it must come back.
 	if err := i.exit(m); err != nil {
-		return res, err
+		m.log.Warn("what ran under the old key did not end well", "error", err)
 	}
 	return res, i.enter(ctx, m.home)
 }

@@ -70,9 +70,12 @@ func (s *stack) enter(st *step, state portal.RoomState, err error) {
 	}
 }
 
+// grace is what a step has to end, however much of the time those above it took.
+const grace = time.Second
+
 // stop ends the steps, last started first, all within one deadline. A step that
 // does not end in time is named in the error and left behind; those below it
-// are still asked to stop.
+// are still asked to stop, and have a second each.
 func (s *stack) stop(timeout time.Duration) error {
 	s.mu.Lock()
 	steps := slices.Clone(s.steps)
@@ -92,17 +95,31 @@ func (s *stack) stopSteps(timeout time.Duration, steps []*step) error {
 			s.enter(st, portal.RoomStopping, nil)
 		}
 		st.cancel()
-		select {
-		case <-st.done:
-			if st.err != nil && !errors.Is(st.err, context.Canceled) {
-				errs = append(errs, fmt.Errorf("stop %s: %w", st.status.Name, st.err))
-			}
-			s.logger.Debug("stopped", "room", st.status.Name, "took", time.Since(begin))
-		case <-deadline.Done():
+		if !ended(st, deadline.Done()) {
 			errs = append(errs, fmt.Errorf("stop %s: still running after %s", st.status.Name, timeout))
+			continue
 		}
+		if st.err != nil && !errors.Is(st.err, context.Canceled) {
+			errs = append(errs, fmt.Errorf("stop %s: %w", st.status.Name, st.err))
+		}
+		s.logger.Debug("stopped", "room", st.status.Name, "took", time.Since(begin))
 	}
 	return errors.Join(errs...)
+}
+
+// ended waits for a step until the deadline, or for grace where that is over.
+func ended(st *step, deadline <-chan struct{}) bool {
+	select {
+	case <-st.done:
+		return true
+	case <-deadline:
+	}
+	select {
+	case <-st.done:
+		return true
+	case <-time.After(grace):
+		return false
+	}
 }
 
 // end stops the named steps, last started first, and forgets them: they belong

@@ -39,6 +39,8 @@ type membership struct {
 	// mesh is nil until it is built, and replaced when the node key is.
 	mesh atomic.Pointer[mesh.Mesh]
 	run  running
+	// holders are who keeps copies of whom.
+	holders *holders
 	// changed is signalled when trust changed, for what follows from it later.
 	changed chan struct{}
 }
@@ -62,6 +64,7 @@ func (i *Island) openMembership(home *trust.Home, who identity) (*membership, er
 		island: i, log: i.room("membership"), home: home, eval: trust.NewEvaluator(who.network),
 		registry: prometheus.NewRegistry(), endHealth: func() {}, changed: make(chan struct{}, 1),
 	}
+	m.holders = &holders{m: m}
 	state, _ := m.eval.Evaluate(nil)
 	m.state.Store(state)
 	var err error

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	common "github.com/atoll-mesh/atoll/alert/global"
 	"github.com/atoll-mesh/atoll/mesh"
 	"github.com/atoll-mesh/atoll/mesh/enrol"
 	"github.com/atoll-mesh/atoll/mesh/rpc"
@@ -23,6 +24,8 @@ type running struct {
 	mesh    *mesh.Mesh
 	renewer *enrol.Renewer
 	witness *witness.Witness
+	common  *common.Evaluator
+	alerts  sharedAlerts
 	// share is nil for who does not aggregate with others.
 	share func(context.Context) error
 }
@@ -65,6 +68,9 @@ func (m *membership) build() (err error) {
 	if m.run.share, err = m.enterAggregation(lease); err != nil {
 		return err
 	}
+	if err := m.buildCommon(lease); err != nil {
+		return err
+	}
 	m.mesh.Store(node)
 	return nil
 }
@@ -84,6 +90,7 @@ func (m *membership) serve(node *mesh.Mesh) error {
 		m.serveDocuments(node),
 		m.servePartials(node),
 		m.serveQueries(node),
+		m.serveCopies(node),
 	)
 }
 
@@ -114,6 +121,7 @@ func (m *membership) listen(node *mesh.Mesh) {
 		m.documents.Connected(peer)
 		m.run.renewer.Wake()
 		m.run.witness.Connected(peer)
+		m.island.getRooms().replicate.Connected()
 	})
 	node.OnDisconnected(m.run.witness.Disconnected)
 }
@@ -131,6 +139,8 @@ func (m *membership) start() {
 	}
 	i.steps.start("shared", m.applyShared)
 	i.steps.start("silences", m.shareSilences)
+	i.steps.start("primary", m.runCommon)
+	i.steps.start("copies", m.tellCopies)
 }
 
 // watched lists who the witness watches over.

@@ -106,6 +106,8 @@ func TestNetwork(t *testing.T) {
 		t.Error("a rule that cannot be parsed is shared")
 	}
 
+	// A step of the old membership that ends badly must not leave the island outside.
+	b.steps.start("shared", func(ctx context.Context) error { <-ctx.Done(); return errors.New("boom") })
 	before := b.networkStatus().Key
 	if res, err := b.rotate(ctx, control.RotateRequest{What: "node"}); err != nil || res.Old != before || res.New != b.networkStatus().Key {
 		t.Fatalf("rotate: %+v, %v; the key was %s", res, err, before)

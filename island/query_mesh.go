@@ -18,34 +18,43 @@ func (i *Island) neighbours() (self string, others []global.Island) {
 	if m == nil {
 		return i.Config().Island.Name, nil
 	}
-	own := m.home.Node().Public()
+	own, held, names := m.home.Node().Public(), m.holders.list(), map[string]bool{}
 	self = i.Config().Island.Name
 	for _, member := range m.state.Load().Members() {
 		switch {
 		case member.Key == own:
 			self = member.Name
 		case aggregates(member.Role):
-			others = append(others, i.questions.Client(global.Facts{Name: member.Name}, m.asker(member.Key)))
+			facts := global.Facts{Name: member.Name}
+			origin := i.questions.Client(facts, m.asker(member.Key)).Hedged(m.askerBy(member.Key, rpc.Normal))
+			others = append(others, global.WithCopies(origin, m.copiesOf(facts, held[accountName(member)])))
 		}
+		names[member.Name] = true
 	}
-	return self, others
+	return self, append(others, m.departed(held, names)...)
 }
 
 // asker connects to a member when there is something to ask.
 func (m *membership) asker(key trust.Key) func() (grpc.ClientConnInterface, error) {
+	return m.askerBy(key, rpc.Urgent)
+}
+
+// askerBy does so in a class. Each has a connection of its own, which takes the way
+// that is best when it is made.
+func (m *membership) askerBy(key trust.Key, class rpc.Class) func() (grpc.ClientConnInterface, error) {
 	return func() (grpc.ClientConnInterface, error) {
 		running := m.mesh.Load()
 		if running == nil {
 			return nil, mesh.ErrNotReady
 		}
-		return running.Conn(key, rpc.Urgent)
+		return running.Conn(key, class)
 	}
 }
 
 // serveQueries registers what other islands ask.
 func (m *membership) serveQueries(node *mesh.Mesh) error {
 	i := m.island
-	return node.RegisterService(&querypb.Query_ServiceDesc, i.questions.Server(i.getRooms().query.Itself()), map[string]rpc.Rule{
+	return node.RegisterService(&querypb.Query_ServiceDesc, i.questions.Server(i.getRooms().query.Itself()).WithCopies(m.askedCopy), map[string]rpc.Rule{
 		querypb.Query_Answer_FullMethodName:    {Action: policy.Read, Class: rpc.Urgent, Idempotent: true},
 		querypb.Query_Labels_FullMethodName:    {Action: policy.Read, Class: rpc.Urgent, Idempotent: true},
 		querypb.Query_Series_FullMethodName:    {Action: policy.Read, Class: rpc.Urgent, Idempotent: true},

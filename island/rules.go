@@ -16,15 +16,26 @@ import (
 )
 
 // evaluated are the rules that the rules API shows: those of rule files, and
-// the narrow ones that rules by dimension are divided into.
+// the narrow ones that rules by dimension are divided into, and the network's.
 type evaluated struct {
 	*alert.Alert
 	dimension *dimension.Generator
+	// common are the groups of the whole network.
+	common func() []*rules.Group
 }
 
 // RuleGroups implements v1.RulesRetriever.
 func (e evaluated) RuleGroups() []*rules.Group {
-	return append(e.Alert.RuleGroups(), e.dimension.RuleGroups()...)
+	return slices.Concat(e.Alert.RuleGroups(), e.dimension.RuleGroups(), e.common())
+}
+
+// AlertingRules implements v1.RulesRetriever.
+func (e evaluated) AlertingRules() []*rules.AlertingRule {
+	all := e.Alert.AlertingRules()
+	for _, g := range e.common() {
+		all = append(all, g.AlertingRules()...)
+	}
+	return all
 }
 
 // askEverywhere evaluates over the samples of all islands. What an island that

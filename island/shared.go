@@ -14,10 +14,12 @@ import (
 	"sync"
 
 	"github.com/atoll-mesh/atoll/alert"
+	common "github.com/atoll-mesh/atoll/alert/global"
 	"github.com/atoll-mesh/atoll/config"
 	"github.com/atoll-mesh/atoll/mesh/witness"
 	"github.com/atoll-mesh/atoll/policy"
 	"github.com/atoll-mesh/atoll/replica"
+	"github.com/atoll-mesh/atoll/replicate"
 	"github.com/atoll-mesh/atoll/trust"
 	"github.com/atoll-mesh/atoll/wire/replicapb"
 )
@@ -59,11 +61,23 @@ func (i *Island) validateDocument(kind string, value []byte) error {
 		return err
 	case strings.TrimSuffix(silencePrefix, "/"):
 		return alert.CheckSilence(value)
+	case common.KindRules:
+		_, err := alert.ParseGlobal("document", value, i.getRooms().query.Parser())
+		return err
+	case common.KindState:
+		_, err := common.DecodeState(value)
+		return err
+	case trust.KindPrimary:
+		_, err := readPrimary(value)
+		return err
 	case trust.KindPolicy:
 		_, err := policy.Parse(trust.PolicyDocument, value)
 		return err
 	case strings.TrimSuffix(statementPrefix, "/"):
 		_, err := witness.DecodeStatement(value)
+		return err
+	case strings.TrimSuffix(copyPrefix, "/"):
+		_, err := replicate.DecodeFacts(value)
 		return err
 	}
 	return nil

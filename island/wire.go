@@ -27,20 +27,28 @@ import (
 	"github.com/atoll-mesh/atoll/mesh/control"
 	"github.com/atoll-mesh/atoll/portal"
 	"github.com/atoll-mesh/atoll/query"
+	"github.com/atoll-mesh/atoll/replicate"
 	"github.com/atoll-mesh/atoll/store"
+	"github.com/atoll-mesh/atoll/store/bucket"
+	"github.com/atoll-mesh/atoll/store/storeapi"
 )
 
 // rooms are the parts of one island, each behind its only door.
 type rooms struct {
-	store   *store.Store
-	budget  *budget.Budget
-	send    *send.Sender
-	query   *query.Query
-	alert   *alert.Alert
-	collect *collect.Collector
+	store  *store.Store
+	door   storage.AppendableV2 // of the store, with its limits
+	bucket *bucket.Bucket
+
+	storeAPI *storeapi.Server
+	budget   *budget.Budget
+	send     *send.Sender
+	query    *query.Query
+	alert    *alert.Alert
+	collect  *collect.Collector
 
 	aggregate *aggregate.Aggregator
 	dimension *dimension.Generator
+	replicate *replicate.Replicator
 	router    *router.Router // nil if what is received is stored
 
 	portal  *portal.Portal
@@ -67,6 +75,7 @@ func (i *Island) start(ctx context.Context) error {
 	r.budget.ApplyRuntime()
 	i.steps.start("budget", r.budget.Run)
 	i.steps.start("store", r.store.Run)
+	i.steps.start("replicate", r.replicate.Run)
 	i.steps.start("portal", r.portal.Run)
 	i.steps.start("control", i.serveControl(r.control))
 	if err := i.startMembership(ctx); err != nil {
@@ -78,6 +87,8 @@ func (i *Island) start(ctx context.Context) error {
 	if err := i.waitFor(ctx, r.store.Ready()); err != nil {
 		return err
 	}
+	i.steps.start("bucket", r.bucket.Run)
+	i.steps.start("storeapi", r.storeAPI.Run)
 	i.steps.start("query", r.query.Run)
 	i.steps.start("send", r.send.Run)
 	i.steps.start("alert", r.alert.Run)
@@ -126,8 +137,12 @@ func (i *Island) build(r *rooms) (err error) {
 		return err
 	}
 	cfg = i.Config()
+	if err = i.buildBucket(r, cfg); err != nil {
+		return err
+	}
 	r.store, err = store.New(store.Options{
-		Config: cfg.Store, Logger: i.room("store"), Registerer: i.registry, Health: i.health,
+		Elsewhere: r.bucket,
+		Config:    cfg.Store, Logger: i.room("store"), Registerer: i.registry, Health: i.health,
 	})
 	if err != nil {
 		return err
@@ -139,7 +154,11 @@ func (i *Island) build(r *rooms) (err error) {
 	if err != nil {
 		return err
 	}
-	door := r.budget.Limit(r.store)
+	if err = i.buildReplicate(r, cfg); err != nil {
+		return err
+	}
+	door := r.budget.Limit(r.replicate.Tap(r.store))
+	r.door = door
 	if err = i.buildAggregate(r, cfg, door); err != nil {
 		return err
 	}
@@ -168,6 +187,9 @@ func (i *Island) build(r *rooms) (err error) {
 	if err = i.buildDimension(r, cfg, door); err != nil {
 		return err
 	}
+	if err = i.buildStoreAPI(r, cfg); err != nil {
+		return err
+	}
 	r.queryRoutes.set(r.query.Handler())
 	r.alertRoutes.set(r.alert.Handler())
 	return nil
@@ -183,9 +205,11 @@ func (i *Island) serveControl(l net.Listener) func(context.Context) error {
 func (i *Island) newPortal(r *rooms, cfg *config.Config) (*portal.Portal, error) {
 	routes := i.openRoutes()
 	maps.Copy(routes, map[string]http.Handler{
-		"/api/v1/":      &r.queryRoutes,
-		"GET /federate": &r.queryRoutes,
-		"/api/v2/":      &r.alertRoutes,
+		"/api/v1/": &r.queryRoutes,
+
+		"GET /api/v1/rules": i.rulesRoute(&r.queryRoutes),
+		"GET /federate":     &r.queryRoutes,
+		"/api/v2/":          &r.alertRoutes,
 
 		"GET " + aggregate.TopPath: http.HandlerFunc(i.topRoute),
 	})
@@ -220,11 +244,11 @@ func (i *Island) buildQuery(r *rooms, cfg *config.Config, door storage.Appendabl
 		return receive.Options{Config: cfg, Appendable: door, Logger: i.room("receive"), Registerer: i.registry, ConfigFunc: i.prometheusConfig}
 	}
 	r.query, err = query.New(query.Options{
-		Config: cfg.Query, Store: r.store, Admin: r.store,
+		Config: cfg.Query, Store: r.store.With(r.bucket), Admin: r.store, History: r.store.With(r.bucket).History,
 		Dir: filepath.Join(cfg.Island.DataDir, "query"), StoreDir: r.store.Dir(),
 		Targets:          func(context.Context) v1.TargetRetriever { return r.collect.ScrapeManager() },
 		Pools:            func(context.Context) v1.ScrapePoolsRetriever { return r.collect.ScrapeManager() },
-		Rules:            func(context.Context) v1.RulesRetriever { return evaluated{r.alert, r.dimension} },
+		Rules:            func(context.Context) v1.RulesRetriever { return evaluated{r.alert, r.dimension, i.commonGroups} },
 		Alertmanagers:    func(context.Context) v1.AlertmanagerRetriever { return r.alert },
 		PrometheusConfig: i.prometheusConfig,
 		Ready:            i.isReady,
@@ -265,6 +289,9 @@ func (i *Island) preparable() []room {
 		{"http", func(c *config.Config) (func(), func(), error) { return r.portal.Prepare(c.HTTP) }},
 		{"budget", func(c *config.Config) (func(), func(), error) { return r.budget.Prepare(c.Budget) }},
 		{"store", func(c *config.Config) (func(), func(), error) { return r.store.Prepare(c.Store) }},
+		{"bucket", r.prepareBucket},
+		{"storeapi", r.prepareStoreAPI},
+		{"replicate", func(c *config.Config) (func(), func(), error) { return r.replicate.Prepare(c.Replicate) }},
 		{"query", func(c *config.Config) (func(), func(), error) { return r.query.Prepare(c.Query, c.Prometheus) }},
 		{"send", func(c *config.Config) (func(), func(), error) { return r.send.Prepare(c.Prometheus) }},
 		{"alert", func(c *config.Config) (func(), func(), error) {

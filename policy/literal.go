@@ -13,8 +13,8 @@ var roles = []string{"admin", "island", "vantage", "observer"}
 // kinds of documents known to this version. A newer one may know more, so that
 // others are only doubtful.
 var kinds = []string{
-	"aggregate", "dashboard", "invite", "left", "member", "network", "owner", "policy", "probe",
-	"revoked", "rules", "scrape", "signer", "silence", "statement",
+	"aggregate", "alertstate", "copy", "dashboard", "globalrules", "invite", "left", "member", "network",
+	"owner", "policy", "primary", "probe", "revoked", "rules", "scrape", "signer", "silence", "statement",
 }
 
 // literals finds what the schema's types let pass: names of entities that

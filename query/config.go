@@ -78,6 +78,12 @@ type IslandsConfig struct {
 	MaxSeries  int64      `yaml:"max_series"`
 	MaxSamples int64      `yaml:"max_samples"`
 	MaxBytes   flow.Bytes `yaml:"max_bytes"`
+	// MaxMemory is what the answers to one question may take in memory; one
+	// island's may take half of it. 0 means no limit.
+	MaxMemory flow.Bytes `yaml:"max_memory"`
+	// Cache is the memory for rows of answers that are used again where the
+	// island that gave them says that they still hold; 0 turns that off.
+	Cache flow.Bytes `yaml:"cache"`
 }
 
 func (c IslandsConfig) limits() global.Limits {
@@ -110,7 +116,7 @@ func Default() Config {
 		MaxQueue:       1000,
 		SlowQuery:      model.Duration(10 * time.Second),
 		Scope:          global.ScopeLocal.String(),
-		Islands:        IslandsConfig{Deadline: model.Duration(10 * time.Second), MaxSeries: 1_000_000, MaxSamples: 50_000_000, MaxBytes: 256 << 20},
+		Islands:        IslandsConfig{Deadline: model.Duration(10 * time.Second), MaxSeries: 1_000_000, MaxSamples: 50_000_000, MaxBytes: 256 << 20, MaxMemory: 512 << 20, Cache: 64 << 20},
 		RemoteRead:     RemoteReadConfig{SampleLimit: 50_000_000, Concurrency: 10, MaxBytesInFrame: 1 << 20},
 		Search:         SearchConfig{Enabled: true, MaxLimit: 10_000},
 	}
@@ -160,6 +166,8 @@ func (c Config) Validate() error {
 	atLeast("islands.max_series", c.Islands.MaxSeries, 0)
 	atLeast("islands.max_samples", c.Islands.MaxSamples, 0)
 	atLeast("islands.max_bytes", int64(c.Islands.MaxBytes), 0)
+	atLeast("islands.max_memory", int64(c.Islands.MaxMemory), 0)
+	atLeast("islands.cache", int64(c.Islands.Cache), 0)
 	atLeast("remote_read.sample_limit", int64(c.RemoteRead.SampleLimit), 0)
 	atLeast("remote_read.concurrency", int64(c.RemoteRead.Concurrency), 0)
 	atLeast("remote_read.max_bytes_in_frame", int64(c.RemoteRead.MaxBytesInFrame), 1)

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/storage"
 
 	"github.com/atoll-mesh/atoll/flow"
 	"github.com/atoll-mesh/atoll/query/global"
@@ -44,10 +45,18 @@ func (q *Query) newEverywhere() (*everywhere, error) {
 	e.asking, err = global.New(global.Options{
 		Engine: q.engine, Islands: e.islands, Label: IslandLabel, Default: global.ScopeLocal,
 		Deadline: time.Duration(cfg.Islands.Deadline), Features: e.features(), SubqueryStep: step,
-		Limits: cfg.Islands.limits(), Costs: global.NewCosts(time.Duration(o.PrometheusConfig().GlobalConfig.ScrapeInterval)),
+		Limits: cfg.Islands.limits(), Memory: int64(cfg.Islands.MaxMemory), Cache: q.newCache(), Costs: global.NewCosts(time.Duration(o.PrometheusConfig().GlobalConfig.ScrapeInterval)),
 		Registerer: o.Registerer,
 	})
 	return e, err
+}
+
+// newCache returns nil where caching is turned off.
+func (q *Query) newCache() *global.Cache {
+	if q.options.Config.Islands.Cache == 0 {
+		return nil
+	}
+	return global.NewCache(int64(q.options.Config.Islands.Cache), q.options.Registerer)
 }
 
 func (e *everywhere) features() global.EngineOptions {
@@ -69,6 +78,15 @@ func (e *everywhere) answerer(name string) (*global.Answerer, error) {
 	return global.NewAnswerer(global.AnswererOptions{
 		Engine: e.engine, Storage: e.q.options.Store, Label: IslandLabel, Name: name,
 		Exemplars: e.q.options.Store, External: e.external(), DelayedNames: e.features().DelayedNames, Limits: e.q.Config().Islands.limits(), Span: e.q.options.Store.Span,
+		History: e.q.options.History,
+	})
+}
+
+// copyAnswerer answers out of a copy; nothing of it is promised to stay.
+func (e *everywhere) copyAnswerer(h *Held) (*global.Answerer, error) {
+	return global.NewAnswerer(global.AnswererOptions{
+		Engine: e.engine, Storage: h.Storage, Label: IslandLabel, Name: h.Name, External: h.External,
+		DelayedNames: e.features().DelayedNames, Limits: e.q.Config().Islands.limits(), Span: h.Span,
 	})
 }
 
@@ -76,6 +94,21 @@ func (e *everywhere) answerer(name string) (*global.Answerer, error) {
 func (e *everywhere) external() labels.Labels {
 	prom := e.q.options.PrometheusConfig()
 	return labels.NewBuilder(prom.GlobalConfig.ExternalLabels).Del(IslandLabel).Labels()
+}
+
+// Held is another island's samples as they are kept here.
+type Held struct {
+	// Name is the origin's, External the other labels of its series.
+	Name     string
+	External labels.Labels
+	Storage  storage.SampleAndChunkQueryable
+	Span     func() (oldest, newest int64)
+}
+
+// CopyOf answers for another island out of what is kept here, within this island's
+// limits.
+func (q *Query) CopyOf(h Held) global.Catalog {
+	return &itself{e: q.everywhere, name: func() string { return h.Name }, held: &h}
 }
 
 // Itself is this island as others ask it: within the limits of both.
@@ -90,11 +123,22 @@ func (q *Query) Itself() global.Catalog {
 type itself struct {
 	e    *everywhere
 	name func() string
+	held *Held // what is answered from; nil for the store
 }
 
 // Facts implements global.Island.
 func (i *itself) Facts() global.Facts {
-	return global.Facts{Name: i.name(), External: i.e.external()}
+	if i.held != nil {
+		return global.Facts{Name: i.held.Name, External: i.held.External}
+	}
+	return global.Facts{Name: i.name(), External: i.e.external(), Own: true}
+}
+
+func (i *itself) answerer() (*global.Answerer, error) {
+	if i.held != nil {
+		return i.e.copyAnswerer(i.held)
+	}
+	return i.e.answerer(i.name())
 }
 
 // turn waits for one of the places of those who are answered.
@@ -102,7 +146,7 @@ func (i *itself) turn(ctx context.Context) (a *global.Answerer, done func(), err
 	if !i.e.q.options.Ready() {
 		return nil, nil, fmt.Errorf("island %q is starting or stopping: %w", i.name(), flow.ErrUnavailable)
 	}
-	if a, err = i.e.answerer(i.name()); err != nil {
+	if a, err = i.answerer(); err != nil {
 		return nil, nil, err
 	}
 	select {

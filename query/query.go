@@ -48,6 +48,10 @@ type Options struct {
 	// StoreDir is the store's directory: snapshots are made in StoreDir/snapshots.
 	StoreDir string
 
+	// History says up to when (milliseconds) the store's samples stay as they are as
+	// long as epoch is the same; nil, or an epoch of 0, promises nothing.
+	History func() (epoch uint64, settled int64)
+
 	// Neighbours are who else is asked where a question is about all islands; nil
 	// for none.
 	Neighbours Neighbours

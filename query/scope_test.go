@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
 
@@ -44,6 +46,8 @@ func twoIslands(t *testing.T, change func(ask *func(context.Context, *global.Req
 	now := time.Now().UnixMilli()
 	near.db.put(t, labels.FromStrings("__name__", "up", "job", "a"), promql.FPoint{T: now - 1000, F: 1})
 	far.db.put(t, labels.FromStrings("__name__", "up", "job", "a"), promql.FPoint{T: now - 1000, F: 2})
+	near.db.putExemplar(t, labels.FromStrings("__name__", "up", "job", "a"), now-500, 1, exemplar.Exemplar{Ts: now - 500, Value: 1, Labels: labels.FromStrings("traceID", "near")})
+	far.db.putExemplar(t, labels.FromStrings("__name__", "up", "job", "a"), now-500, 2, exemplar.Exemplar{Ts: now - 500, Value: 1, Labels: labels.FromStrings("traceID", "far")})
 	return near
 }
 
@@ -184,5 +188,32 @@ func TestCatalogOfAll(t *testing.T) {
 	}
 	if body := list("/api/v1/labels"); strings.Contains(body, "island") {
 		t.Errorf("labels of this island alone: %s", body)
+	}
+}
+
+// TestGrafanaForms asks as Grafana's data source does: by POST, with a form.
+func TestGrafanaForms(t *testing.T) {
+	near := twoIslands(t, nil)
+	now := time.Now()
+	times := fmt.Sprintf("&start=%d&end=%d", now.Add(-time.Minute).Unix(), now.Unix()+1)
+	for _, c := range []struct{ path, form, want string }{
+		{"query", "query=sum(up)&scope=all", `"3"]`},
+		{"query_range", "query=sum(up)&step=61&scope=all" + fmt.Sprintf("&start=%d&end=%d", now.Unix(), now.Unix()+1), `"3"]`},
+		{"labels", "scope=all" + times, `["__name__","island","job"]`},
+		{"labels", "match[]=up&scope=all" + times, `["__name__","island","job"]`},
+		{"series", "match[]=up&scope=all" + times, `"island":"far"`},
+		{"query_exemplars", "query=up&scope=all" + times, `"traceID":"far"`},
+		{"query_exemplars", "query=up&scope=all" + times, `"traceID":"near"`},
+		{"query_exemplars", `query=up{island="far"}&scope=all` + times, `"island":"far"`},
+		{"format_query", "query=sum(up)&scope=all", `"data":"sum(up)"`},
+	} {
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/api/v1/"+c.path, strings.NewReader(c.form))
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		w := httptest.NewRecorder()
+		near.Handler().ServeHTTP(w, req)
+		receipt := strings.Contains(w.Body.String(), `"receipt"`)
+		if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), c.want) || receipt != (c.path != "format_query") {
+			t.Errorf("%s of %s: %d %s", c.path, c.form, w.Code, w.Body)
+		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"time"
 
 	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/histogram"
@@ -30,7 +32,7 @@ func (s *Store) AppenderV2(ctx context.Context) storage.AppenderV2 {
 		h.release()
 		return refused{errors.New("BUG: the TSDB's appender lost its optional methods")}
 	}
-	a := &appender{tsdbAppender: inner, s: s, h: h}
+	a := &appender{tsdbAppender: inner, s: s, h: h, since: math.MaxInt64}
 	if h.epoch > 0 {
 		return &epochRefs{appender: a, epoch: h.epoch << epochShift}
 	}
@@ -45,9 +47,19 @@ type tsdbAppender interface {
 
 type appender struct {
 	tsdbAppender
-	s    *Store
-	h    *handle
-	done bool
+	s     *Store
+	h     *handle
+	done  bool
+	since int64 // the earliest time of its samples, in milliseconds
+}
+
+// Append notes the time of what is taken.
+func (a *appender) Append(ref storage.SeriesRef, ls labels.Labels, st, t int64, v float64, h *histogram.Histogram, fh *histogram.FloatHistogram, o storage.AOptions) (storage.SeriesRef, error) {
+	ref, err := a.tsdbAppender.Append(ref, ls, st, t, v, h, fh, o)
+	if err == nil {
+		a.since = min(a.since, t)
+	}
+	return ref, err
 }
 
 // Commit returns nil only when every record of the transaction lies complete in
@@ -63,6 +75,7 @@ func (a *appender) Commit() error {
 		return a.s.writeError()
 	}
 	err := a.tsdbAppender.Commit()
+	a.s.history.added(a.since, time.Now()) // also where some of it failed
 	if errors.Is(err, tsdb.ErrAppenderClosed) {
 		return err
 	}

@@ -9,6 +9,8 @@ import (
 	"github.com/prometheus/prometheus/util/compression"
 
 	"github.com/atoll-mesh/atoll/flow"
+	"github.com/atoll-mesh/atoll/store/bucket"
+	"github.com/atoll-mesh/atoll/store/storeapi"
 )
 
 // Config says where samples are kept, for how long and how.
@@ -31,6 +33,10 @@ type Config struct {
 	// ScrubRate is how many bytes a second the background check of blocks reads;
 	// 0 switches it off. It can change while running.
 	ScrubRate flow.Bytes `yaml:"scrub_rate"`
+	// Bucket is where blocks go besides; it can change while running.
+	Bucket bucket.Config `yaml:"bucket"`
+	// Thanos is where Thanos' queriers may ask.
+	Thanos storeapi.Config `yaml:"thanos"`
 }
 
 // Retention bounds what is kept; whichever bound is met first deletes the
@@ -49,6 +55,8 @@ func Default() Config {
 		MaxExemplars:   10_000,
 		WALCompression: "snappy",
 		ScrubRate:      8 << 20,
+		Bucket:         bucket.Default(),
+		Thanos:         storeapi.Default(),
 	}
 }
 
@@ -76,7 +84,7 @@ func (c Config) Validate() error {
 	if _, ok := walCompression(c.WALCompression); !ok {
 		errs = append(errs, fmt.Errorf("wal_compression: %q must be snappy, zstd or none", c.WALCompression))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.Bucket.Validate(), c.Thanos.Validate())...)
 }
 
 func walCompression(name string) (compression.Type, bool) {

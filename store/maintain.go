@@ -230,7 +230,9 @@ type compactor struct {
 	tsdb.Compactor
 	dir     string
 	segment uint64 // bytes a chunk file is given in advance
-	reload  atomic.Bool
+
+	elsewhere Elsewhere // or nil
+	reload    atomic.Bool
 }
 
 // reloadPlan is a plan with nothing in it: compacting it writes no block, and the
@@ -241,7 +243,11 @@ func (c *compactor) Plan(dir string) ([]string, error) {
 	if c.reload.Swap(false) {
 		return []string{reloadPlan}, nil
 	}
-	return c.Compactor.Plan(dir)
+	plan, err := c.Compactor.Plan(dir)
+	if err != nil || c.elsewhere == nil {
+		return plan, err
+	}
+	return c.mergeable(plan)
 }
 
 func (c *compactor) Compact(dest string, dirs []string, open []*tsdb.Block) ([]ulid.ULID, error) {

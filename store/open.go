@@ -87,8 +87,11 @@ func (s *Store) open() (*handle, error) {
 			MaxBlockChunkSegmentSize:    o.MaxBlockChunkSegmentSize,
 			EnableOverlappingCompaction: o.EnableOverlappingCompaction,
 		})
-		h.comp = &compactor{Compactor: c, dir: s.Dir(), segment: room.chunkSegment()}
+		h.comp = &compactor{Compactor: c, dir: s.Dir(), segment: room.chunkSegment(), elsewhere: s.elsewhere}
 		return h.comp, err
+	}
+	if s.elsewhere != nil {
+		o.BlocksToDelete = s.blocksToDelete(h)
 	}
 	log := slog.New(observer{s.logger.Handler(), s.observe})
 	db, err := tsdb.Open(s.Dir(), log, h.reg, o, h.stats)

@@ -165,6 +165,7 @@ func (s *Store) CleanTombstones() error {
 func (s *Store) Delete(ctx context.Context, mint, maxt int64, ms ...*labels.Matcher) error {
 	return s.with(func(h *handle) error {
 		err := h.db.Delete(ctx, mint, maxt, ms...)
+		s.history.added(math.MinInt64, time.Now())
 		if h.reg.logFailed() {
 			return s.breakLog(h, cmp.Or(err, errUncertain))
 		}

@@ -41,15 +41,18 @@ type Options struct {
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 	Health     *health.List
+	// Elsewhere keeps blocks in another place too; nil if none does.
+	Elsewhere Elsewhere
 }
 
 // Store keeps samples in a TSDB directory that it holds for itself alone. All
 // methods are safe for concurrent use.
 type Store struct {
-	logger   *slog.Logger
-	m        *metrics
-	warn     *warnings
-	notified wlog.WriteNotified
+	logger    *slog.Logger
+	m         *metrics
+	warn      *warnings
+	notified  wlog.WriteNotified
+	elsewhere Elsewhere // or nil
 
 	cfg   atomic.Pointer[Config]
 	apply sync.Mutex // one ApplyConfig at a time, and none while a TSDB is being published
@@ -60,7 +63,8 @@ type Store struct {
 	cur             atomic.Pointer[handle]       // nil while nothing is open
 	stats           atomic.Pointer[tsdb.DBStats] // of the TSDB that is open or being opened
 	refusal         atomic.Pointer[refusal]      // nil while samples are taken
-	refusing        sync.Mutex                   // held to change refusal and its warning together
+	history         *history
+	refusing        sync.Mutex // held to change refusal and its warning together
 
 	wake   chan struct{} // look at the disk now
 	kick   chan struct{} // compact and apply retention now
@@ -88,13 +92,15 @@ func New(o Options) (*Store, error) {
 		o.Health = health.New(nil)
 	}
 	s := &Store{
-		logger: o.Logger,
-		m:      newMetrics(o.Registerer),
-		warn:   declare(o.Health),
-		ready:  make(chan struct{}),
-		wake:   make(chan struct{}, 1),
-		kick:   make(chan struct{}, 1),
-		every:  intervals{pollEvery, maintainEvery, scrubAfter, closeTimeout, retryMin},
+		logger:    o.Logger,
+		m:         newMetrics(o.Registerer),
+		warn:      declare(o.Health),
+		elsewhere: o.Elsewhere,
+		ready:     make(chan struct{}),
+		history:   newHistory(),
+		wake:      make(chan struct{}, 1),
+		kick:      make(chan struct{}, 1),
+		every:     intervals{pollEvery, maintainEvery, scrubAfter, closeTimeout, retryMin},
 	}
 	s.cfg.Store(&o.Config)
 	if o.Registerer != nil {

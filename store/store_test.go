@@ -470,7 +470,8 @@ scrub_rate: 1MiB
 		Path:             "/var/lib/atoll",
 		Retention:        Retention{Time: model.Duration(30 * 24 * time.Hour), Size: 512 << 20},
 		OutOfOrderWindow: model.Duration(30 * time.Minute),
-		MaxExemplars:     5, WALCompression: "zstd", WALMetadata: true, ScrubRate: 1 << 20,
+		MaxExemplars:     5, WALCompression: "zstd", WALMetadata: true, Bucket: Default().Bucket, Thanos: Default().Thanos,
+		ScrubRate: 1 << 20,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -27,7 +27,7 @@ var storeys = [][]string{
 	{"demo"},
 	{"island"},
 	{"config"},
-	{"mesh", "replica", "collect", "probe", "edge", "aggregate", "store", "query", "alert", "asset", "distribute", "portal"},
+	{"mesh", "replica", "replicate", "collect", "probe", "edge", "aggregate", "store", "query", "alert", "asset", "distribute", "portal"},
 	{"ui"},
 	{"trust"},
 	{"flow", "wire", "budget", "policy"},

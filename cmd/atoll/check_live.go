@@ -95,6 +95,10 @@ func printExplanation(w io.Writer, e aggregate.Explanation) {
 	if e.Discarded > 0 {
 		fmt.Fprintf(w, "  of which input relabelling drops %d\n", e.Discarded)
 	}
+	if e.Series == 0 && !e.Rule.KeepInput {
+		fmt.Fprintln(w, "  so the store has none to show: `atoll top series` says how many it takes")
+		return
+	}
 	if e.Series == e.Discarded {
 		fmt.Fprintln(w, "  so nothing comes out")
 		return

@@ -15,8 +15,9 @@ type leaveCmd struct {
 
 // Help is shown by atoll leave --help.
 func (leaveCmd) Help() string {
-	return `Ends this island's membership: the others are told, its keys and its copy of the
-shared documents are removed. It goes on collecting, storing and alerting by
+	return `Ends this island's membership: what it aggregates together with the others is
+handed over to them (15 seconds at most), the others are told, its keys and its copy
+of the shared documents are removed. It goes on collecting, storing and alerting by
 itself. To come back it needs a new invitation.
 
 Example:

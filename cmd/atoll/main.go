@@ -38,7 +38,10 @@ type cli struct {
 	Revoke     revokeCmd                 `cmd:"" group:"mesh" help:"End another island's membership, or take back an invitation."`
 	Signer     signerCmd                 `cmd:"" group:"mesh" help:"Show, add or remove islands that may invite."`
 	Rotate     rotateCmd                 `cmd:"" group:"mesh" help:"Replace the node, signer or root key."`
+	Promote    promoteCmd                `cmd:"" group:"mesh" help:"Have islands evaluate the network's rules."`
+	Demote     demoteCmd                 `cmd:"" group:"mesh" help:"End that."`
 	Peers      peersCmd                  `cmd:"" group:"mesh" help:"Show the other islands: how they are reached, and why not directly."`
+	Copies     copiesCmd                 `cmd:"" group:"mesh" help:"Show what is copied to other islands, and their copies here."`
 	Ping       pingCmd                   `cmd:"" group:"mesh" help:"Measure the way to another island."`
 	Audit      auditCmd                  `cmd:"" group:"mesh" help:"Show or verify the signed log of changes."`
 	Get        getCmd                    `cmd:"" group:"documents" help:"Print a shared document, or list them."`

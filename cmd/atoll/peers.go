@@ -70,10 +70,17 @@ func printPeers(std streams, peers []mesh.PeerStatus) error {
 	fmt.Fprintln(t, "ISLAND\tREGION\tROLE\tSTATE\tPATH\tOVER\tRTT\tLOSS\tIN\tOUT\tSINCE\tCALLS\tWHY")
 	for _, p := range peers {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-			p.Name, dash(p.Region), p.Role, p.State, path(p), dash(p.Transport), rtt(p), loss(p),
+			p.Name, dash(p.Region), role(p), p.State, path(p), dash(p.Transport), rtt(p), loss(p),
 			size(p.BytesIn), size(p.BytesOut), since(p), calls(p), why(p))
 	}
 	return t.Flush()
+}
+
+func role(p mesh.PeerStatus) string {
+	if p.Primary {
+		return p.Role + ", primary"
+	}
+	return p.Role
 }
 
 func path(p mesh.PeerStatus) string {

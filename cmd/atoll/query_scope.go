@@ -60,6 +60,9 @@ func writeReceipt(out io.Writer, r *global.Receipt) {
 		if i.Newest > 0 {
 			newest = time.Since(time.UnixMilli(i.Newest)).Round(time.Second).String() + " ago"
 		}
+		if i.From != "" {
+			i.Why = "from the copy at " + i.From + ": " + i.Why
+		}
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%d\t%d\t%s\t%s\n", i.Name, i.State, newest, i.Series, i.Bytes, i.Took.Round(time.Millisecond), i.Why)
 	}
 	_ = tw.Flush() // standard error

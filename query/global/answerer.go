@@ -2,8 +2,10 @@ package global
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"slices"
 	"strings"
 	"sync"
@@ -45,6 +47,10 @@ type AnswererOptions struct {
 	// Span returns the times of the oldest and newest sample in milliseconds, 0
 	// if there is none. May be nil.
 	Span func() (oldest, newest int64)
+	// History returns until when samples are settled, in milliseconds, and a
+	// number that is another one once any of those has changed, come or gone. May be
+	// nil: then nothing is promised.
+	History func() (epoch uint64, settled int64)
 }
 
 // Answerer answers for one island. It is safe for concurrent use.
@@ -87,6 +93,37 @@ func (a *Answerer) Answer(ctx context.Context, r *Request) (*Answer, error) {
 	if n := len(r.Leaves) + len(r.Raw); n > maxParts {
 		return nil, fault(FaultQuery, "query asks each island for %d things, at most %d are answered: ask for fewer at once", n, maxParts)
 	}
+	epoch, settled := a.history(r)
+	out, err := a.answer(ctx, r, epoch)
+	if err != nil || epoch == 0 {
+		return out, err
+	}
+	if now, _ := a.history(r); now == epoch {
+		out.Epoch, out.Settled = epoch, settled
+		return out, nil
+	}
+	// The past changed meanwhile: what was known may not fit to the rest.
+	if slices.ContainsFunc(out.Leaves, func(l LeafAnswer) bool { return l.Tail }) {
+		return a.answer(ctx, r, 0)
+	}
+	return out, nil
+}
+
+// history is a number for the state of everything that answers depend on.
+func (a *Answerer) history(r *Request) (epoch uint64, settled int64) {
+	if a.options.History == nil || !r.History {
+		return 0, 0
+	}
+	if epoch, settled = a.options.History(); epoch == 0 {
+		return 0, 0
+	}
+	h := fnv.New64a()
+	_ = binary.Write(h, binary.LittleEndian, []uint64{epoch, a.labels.Hash()})
+	return max(h.Sum64(), 1), settled
+}
+
+// answer evaluates what is not known as of an epoch.
+func (a *Answerer) answer(ctx context.Context, r *Request, epoch uint64) (*Answer, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	out := &Answer{Leaves: make([]LeafAnswer, len(r.Leaves)), Raw: make([]RawAnswer, len(r.Raw))}
@@ -96,14 +133,26 @@ func (a *Answerer) Answer(ctx context.Context, r *Request) (*Answer, error) {
 	job := func(do func() error) {
 		slots <- struct{}{}
 		wg.Go(func() {
-			defer func() { <-slots }()
+			defer func() {
+				if p := recover(); p != nil { // others ask: it must not end this island
+					cancel(fmt.Errorf("island %q: answering panicked: %v", a.options.Name, p))
+				}
+				<-slots
+			}()
 			if err := do(); err != nil {
 				cancel(err)
 			}
 		})
 	}
 	for i := range r.Leaves {
-		job(func() error { return a.leaf(ctx, r, i, &out.Leaves[i], spent) })
+		l := r.Leaves[i]
+		if epoch != 0 && l.Epoch == epoch && l.KnownUntil >= l.Start {
+			out.Leaves[i].Tail = true
+			if l = l.Tail(); l.Start > l.End {
+				continue
+			}
+		}
+		job(func() error { return a.leaf(ctx, r, l, &out.Leaves[i], spent) })
 	}
 	for i := range r.Raw {
 		job(func() error { return a.raw(ctx, r.Raw[i], &out.Raw[i], spent) })
@@ -119,8 +168,7 @@ func (a *Answerer) Answer(ctx context.Context, r *Request) (*Answer, error) {
 	return out, nil
 }
 
-func (a *Answerer) leaf(ctx context.Context, r *Request, i int, out *LeafAnswer, spent *meter) error {
-	l := r.Leaves[i]
+func (a *Answerer) leaf(ctx context.Context, r *Request, l Leaf, out *LeafAnswer, spent *meter) error {
 	if span := l.End - l.Start; l.Step < 1 || l.Start > l.End || span < 0 || span/l.Step >= maxSteps {
 		return fault(FaultQuery, "%s from %d to %d every %d ms: the step must be at least 1, the end not before the start, and there may be %d steps",
 			l.Expr, l.Start, l.End, l.Step, maxSteps)

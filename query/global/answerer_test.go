@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/storage"
 )
 
 // TestAnswererRefuses: foreign requests are bounded before they are evaluated.
@@ -69,5 +71,21 @@ func TestNewAnswerer(t *testing.T) {
 		if _, err := NewAnswerer(o); err == nil {
 			t.Errorf("%s: no error", name)
 		}
+	}
+}
+
+// broken is a store whose reader panics.
+type broken struct {
+	storage.SampleAndChunkQueryable
+}
+
+func (broken) Querier(int64, int64) (storage.Querier, error) { panic("in a reader") }
+
+// TestPanics: what others ask does not end this island.
+func TestPanics(t *testing.T) {
+	a := newAnswerer(t, upstream(t, false), broken{memory(t)}, "isle", false)
+	_, err := a.Answer(t.Context(), &Request{Leaves: []Leaf{{Expr: "up", Step: 1}}, Options: features(false)})
+	if err == nil || !strings.Contains(err.Error(), "in a reader") {
+		t.Error(err)
 	}
 }

@@ -32,7 +32,7 @@ func (a *attached) Querier(mint, maxt int64) (storage.Querier, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &attachedQuerier{attachedLabels: attachedLabels{LabelQuerier: q, a: a}, q: q}, nil
+	return &attachedQuerier{attachedLabels: attachedLabels{LabelQuerier: q, a: a, walk: walkSeries(q, mint, maxt)}, q: q}, nil
 }
 
 func (a *attached) ChunkQuerier(mint, maxt int64) (storage.ChunkQuerier, error) {
@@ -40,7 +40,7 @@ func (a *attached) ChunkQuerier(mint, maxt int64) (storage.ChunkQuerier, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &attachedChunkQuerier{attachedLabels: attachedLabels{LabelQuerier: q, a: a}, q: q}, nil
+	return &attachedChunkQuerier{attachedLabels: attachedLabels{LabelQuerier: q, a: a, walk: walkChunks(q, mint, maxt)}, q: q}, nil
 }
 
 // split returns what of the matchers the store can judge, those that need the
@@ -100,43 +100,6 @@ func matches(ls labels.Labels, ms []*labels.Matcher) bool {
 	return true
 }
 
-// attachedLabels answers for label names and values. What matchers on moved
-// labels would leave out is not left out.
-type attachedLabels struct {
-	storage.LabelQuerier
-	a *attached
-}
-
-func (q attachedLabels) LabelValues(ctx context.Context, name string, hints *storage.LabelHints, ms ...*labels.Matcher) ([]string, annotations.Annotations, error) {
-	store, _, ok := q.a.split(ms)
-	if !ok {
-		return nil, nil, nil
-	}
-	v := q.a.labels.Get(name)
-	if v == "" {
-		return q.LabelQuerier.LabelValues(ctx, name, hints, store...)
-	}
-	names, warnings, err := q.LabelQuerier.LabelNames(ctx, &storage.LabelHints{Limit: 1}, store...)
-	if len(names) == 0 {
-		return nil, warnings, err
-	}
-	return []string{v}, warnings, err
-}
-
-func (q attachedLabels) LabelNames(ctx context.Context, hints *storage.LabelHints, ms ...*labels.Matcher) ([]string, annotations.Annotations, error) {
-	store, _, ok := q.a.split(ms)
-	if !ok {
-		return nil, nil, nil
-	}
-	names, warnings, err := q.LabelQuerier.LabelNames(ctx, hints, store...)
-	if len(names) > 0 {
-		q.a.labels.Range(func(l labels.Label) { names = append(names, l.Name) })
-		slices.Sort(names)
-		names = slices.Compact(names)
-	}
-	return names, warnings, err
-}
-
 type attachedQuerier struct {
 	attachedLabels
 	q storage.Querier
@@ -146,6 +109,13 @@ func (q *attachedQuerier) Select(ctx context.Context, sorted bool, hints *storag
 	store, later, ok := q.a.split(ms)
 	if !ok {
 		return storage.EmptySeriesSet()
+	}
+	if hints != nil {
+		// The engine leaves out what it did not ask for, and upstream's way of cutting
+		// chunks panics where samples near the end are deleted.
+		whole := *hints
+		whole.DisableTrimming = true
+		hints = &whole
 	}
 	set := q.q.Select(ctx, sorted, hints, store...)
 	out := &seriesSet{at: -1}

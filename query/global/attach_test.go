@@ -69,6 +69,61 @@ func TestAttach(t *testing.T) {
 	}
 }
 
+// TestAttachedNames: labels under the names that they are moved to are listed.
+func TestAttachedNames(t *testing.T) {
+	store := memory(t)
+	for _, ls := range []labels.Labels{
+		labels.FromStrings("__name__", "plain", "a", "1"),
+		labels.FromStrings("__name__", "own", "island", "here"),
+		labels.FromStrings("__name__", "other", "island", "there", "b", "2"),
+		labels.FromStrings("__name__", "both", "island", "yonder", "exported_island", "x"),
+	} {
+		fill(t, store, []sample{{labels: ls, ms: 1000, v: 1}})
+	}
+	data := Attach(store, labels.FromStrings("island", "here", "region", "eu"))
+	q, err := data.Querier(0, 2000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer q.Close()
+	cq, err := data.ChunkQuerier(0, 2000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cq.Close()
+	for _, c := range []struct{ name, selector, want string }{
+		{"", `{}`, "[__name__ a b exported_exported_island exported_island island region]"},
+		{"", `{__name__="plain"}`, "[__name__ a island region]"},
+		{"", `{__name__="own"}`, "[__name__ island region]"},
+		{"", `{exported_island="there"}`, "[__name__ b exported_island island region]"},
+		{"", `{exported_island="nowhere"}`, "[]"},
+		{"exported_island", `{}`, "[there x]"},
+		{"exported_island", `{__name__="other"}`, "[there]"},
+		{"exported_exported_island", `{}`, "[yonder]"},
+		{"__name__", `{exported_island!=""}`, "[both other]"},
+		{"island", `{exported_island!=""}`, "[here]"},
+		{"island", `{island="there"}`, "[]"},
+		{"island", `{}`, "[here]"},
+		{"b", `{}`, "[2]"},
+	} {
+		var ms []*labels.Matcher
+		if c.selector != "{}" {
+			if ms, err = parser.NewParser(parser.Options{}).ParseMetricSelector(c.selector); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, from := range []storage.LabelQuerier{q, cq} {
+			got, _, err := from.LabelNames(t.Context(), nil, ms...)
+			if c.name != "" {
+				got, _, err = from.LabelValues(t.Context(), c.name, nil, ms...)
+			}
+			if fmt.Sprint(got) != c.want || err != nil {
+				t.Errorf("%s of %s: %v %v, want %s", c.name, c.selector, got, err, c.want)
+			}
+		}
+	}
+}
+
 // TestAttachEverything: a selector of attached labels alone selects all series.
 func TestAttachEverything(t *testing.T) {
 	store := memory(t)

@@ -52,7 +52,11 @@ func (c *Costs) fetch(l rewrite.Candidate) bool {
 	case l.Merged:
 		return false // fewer rows than series, by how much is unknown
 	}
-	computed := rows * steps * bytesComputed
+	each := int64(bytesComputed)
+	if l.Plain {
+		each = bytesStored
+	}
+	computed := rows * steps * each
 	stored := series * ((l.MaxTime-l.MinTime)/c.scrape + 1) * bytesStored
 	return computed > stored
 }

@@ -23,6 +23,8 @@ func TestCosts(t *testing.T) {
 		want bool
 	}{
 		{"a rate at the scrape interval", leaf("rate(x[5m])", 15_000, false), true},
+		{"samples at the scrape interval", rewrite.Candidate{Expr: "x", Grid: grid(15_000), MinTime: -300_000, MaxTime: 3_600_000, Selectors: 1, Plain: true}, false},
+		{"samples at a finer step", rewrite.Candidate{Expr: "x", Grid: grid(5_000), MinTime: -300_000, MaxTime: 3_600_000, Selectors: 1, Plain: true}, true},
 		{"a rate once a minute", leaf("rate(x[5m])", 60_000, false), false},
 		{"an instant", rewrite.Candidate{Expr: "x", Grid: rewrite.Grid{Step: 1}, Selectors: 1}, false},
 		{"a sum of unknown width", leaf("sum by (le) (x)", 15_000, true), false},

@@ -20,16 +20,22 @@
 //     fails, is late or sends what cannot be true is left out, named in a warning
 //     and in the Receipt, and never delays the others. With Ask.Deny it is an
 //     error instead. An answer without such a warning is complete.
-//   - An error of the question itself (say, many-to-many matching), found by any
-//     island, is the answer, as it would be with one engine.
+//   - An error of the question itself (say, many-to-many matching), found on any
+//     island, is the answer, as it would be with one engine. No other island is
+//     believed: it hands over the series, and the asking engine has to meet the
+//     error in them, or the island is left out.
 //   - absent() is decided by the islands that answered, and says in a further
 //     warning that the missing ones may have what it did not find: a lost island
 //     neither silences it nor makes it certain.
-//   - What is received for one query is bounded by Limits, with an error that
-//     says so.
+//   - What is received for one query is bounded by Limits and Memory, with an error
+//     that says so. An island whose answer is larger than those of all others
+//     together is left out instead: none alone ends a question for which the others
+//     need less than half.
+//   - With a Cache the answer is the one without: islands are asked each time, and
+//     what is known of one is used only if it says that this still holds.
 //
-// One round trip answers a query. There is a second one in two cases: info(),
-// which chooses its series while it evaluates, and sums and means whose groups
-// turn out to mix floats and histograms on some island, or to overflow, and are
-// then computed from the series.
+// One round trip answers a query. There is a second one in three cases: info(),
+// which chooses its series while it evaluates; sums and means whose groups turn out
+// to mix floats and histograms on some island, or to overflow, and are then computed
+// from the series; and proof of an error.
 package global

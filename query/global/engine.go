@@ -37,9 +37,14 @@ type Options struct {
 	SubqueryStep func(rangeMillis int64) int64
 	// Limits bound what one query receives.
 	Limits Limits
+	// Memory bounds in bytes what the answers to one query take, as they arrive
+	// and taken apart; 0 is unlimited. One island gets half of it at most.
+	Memory int64
 	// Costs choose between leaves and fetching; nil makes everything that can be
 	// one a leaf.
 	Costs *Costs
+	// Cache keeps answers; nil for none.
+	Cache *Cache
 	// Registerer takes the metrics; nil for none.
 	Registerer prometheus.Registerer
 }

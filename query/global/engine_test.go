@@ -96,6 +96,7 @@ func TestRoundTrips(t *testing.T) {
 		`sum(up) + on () count(info(up))`:                                       2,
 		`vector(1)`:                                                             0,
 		`quantile_over_time(scalar(min(up)), up[5m])`:                           1,
+		`quantile_over_time(scalar(min(up)), up{job=~"a|b",instance=""}[5m])`:   1,
 	} {
 		e, islands := trio(t, nil)
 		res, receipt := at(expr, 300).ask(t.Context(), e, nil)
@@ -387,5 +388,47 @@ func TestOrder(t *testing.T) {
 		if again, _ := q.ask(t.Context(), f.engine, nil); differ(first, again) != "" {
 			t.Fatal(differ(first, again))
 		}
+	}
+}
+
+// TestLatency: whatever a question consists of, it takes as long as the slowest
+// island does to answer once.
+func TestLatency(t *testing.T) {
+	_, islands := trio(t, nil)
+	for expr, slowest := range map[string]time.Duration{
+		`sum(up)`: 200 * time.Millisecond,
+		`sum(up) / count(up) + scalar(avg(up)) + max_over_time(sum(up)[5m:1m]) - min(up offset 1m)`: 200 * time.Millisecond,
+		`quantile(0.5, up) + on () sum(up) / on () histogram_quantile(0.9, sum by (le) (up))`:       200 * time.Millisecond,
+		`sum(up{island!="isle-2"})`: 120 * time.Millisecond,
+		`up[5m]`:                    200 * time.Millisecond,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			e := newEngine(t, nil, func() (all []Island) {
+				for i, w := range islands {
+					all = append(all, &far{Island: w, trip: []time.Duration{50, 120, 200}[i] * time.Millisecond})
+				}
+				return all
+			}, false)
+			began := time.Now()
+			res, receipt := at(expr, 300).ask(t.Context(), e, nil)
+			if took := time.Since(began); res.Err != nil || receipt.Rounds != 1 || took != slowest {
+				t.Errorf("%s: %v after %v in %d rounds, want %v", expr, res.Err, took, receipt.Rounds, slowest)
+			}
+		})
+	}
+}
+
+// far is an island at a distance.
+type far struct {
+	Island
+	trip time.Duration // there and back
+}
+
+func (f *far) Answer(ctx context.Context, r *Request) (*Answer, error) {
+	select {
+	case <-time.After(f.trip):
+		return f.Island.Answer(ctx, r)
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 }

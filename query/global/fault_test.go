@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
@@ -198,6 +199,17 @@ func (f *flaky) Answer(ctx context.Context, r *Request) (*Answer, error) {
 	case "says nothing":
 		f.hurt.Store(true)
 		return nil, nil
+	case "claims an error", "claims an error and hides":
+		if len(r.Leaves) > 0 {
+			f.hurt.Store(true)
+			return nil, fault(FaultQuery, "the question is wrong")
+		}
+		if f.fault == "claims an error and hides" {
+			return nil, errors.New("no series for you")
+		}
+	case "claims too much":
+		f.hurt.Store(true)
+		return nil, fault(FaultLimit, "it is too large for you")
 	case "refuses":
 		f.hurt.Store(true)
 		return nil, fault(FaultUnsupported, "of another kind")
@@ -237,6 +249,25 @@ func (l lackingQuerier) Select(ctx context.Context, sorted bool, h *storage.Sele
 	return l.Querier.Select(ctx, sorted, h, ms...)
 }
 
+// spoilt is how many islands sent what must be refused.
+func spoilt(all []*flaky) (n float64) {
+	for _, one := range all {
+		if one.hurt.Load() && slices.ContainsFunc(spoils, func(s spoil) bool { return s.name == one.fault }) {
+			n++
+		}
+	}
+	return n
+}
+
+func tooLarge(all []*flaky) (n int) {
+	for _, one := range all {
+		if one.fault == "claims too much" && one.hurt.Load() {
+			n++
+		}
+	}
+	return n
+}
+
 // TestFaults asks random questions of islands of which some fail in any way that
 // can be told: the answer is that of the data of the others, and says so.
 func TestFaults(t *testing.T) {
@@ -245,7 +276,7 @@ func TestFaults(t *testing.T) {
 		fleets, each = 30, 1000
 	}
 	counts := map[string]int{}
-	faults := []string{"unreachable", "slow", "deaf", "panics", "says nothing", "refuses"}
+	faults := []string{"unreachable", "slow", "deaf", "panics", "says nothing", "refuses", "claims an error", "claims an error and hides", "claims too much"}
 	for _, s := range spoils {
 		faults = append(faults, s.name)
 	}
@@ -273,12 +304,22 @@ func TestFaults(t *testing.T) {
 				e := *f.engine
 				e.options.Islands = func(context.Context) []Island { return islands }
 				deny := r.IntN(4) == 0
-				began := time.Now()
+				began, refused := time.Now(), testutil.ToFloat64(e.metrics.refused)
 				got, receipt := q.ask(WithAsk(t.Context(), Ask{Deny: deny}), &e, nil)
+				if n := spoilt(flakies); testutil.ToFloat64(e.metrics.refused)-refused < n && got.Err == nil {
+					t.Errorf("seed %d/%d: fewer than %v answers are counted as refused", seed, i, n)
+				}
 				if took := time.Since(began); took > time.Duration(max(receipt.Rounds, 1))*5*time.Second {
 					t.Errorf("seed %d/%d: took %v in %d rounds of at most 5s", seed, i, took, receipt.Rounds)
 				}
 				missing := receipt.missing()
+				if got.Err != nil && got.Err.Error() == "it is too large for you" {
+					counts["too large, say two"]++
+					if tooLarge(flakies) < 2 {
+						t.Errorf("seed %d/%d: one island alone ended the question: %s", seed, i, q)
+					}
+					return
+				}
 				for _, one := range flakies {
 					counts["fault "+one.fault]++
 					if name := one.Facts().Name; one.hurt.Load() && !slices.Contains(missing, name) && got.Err == nil {

@@ -16,7 +16,9 @@ import (
 type reply struct {
 	index       int
 	request     *Request
-	leaves, raw []int // which of the round's the request holds
+	leaves, raw []int     // which of the round's the request holds
+	known       []*extent // of each of leaves; nil where nothing is
+	reused      int64     // samples that were known
 	answer      *Answer
 	rawBytes    int64
 	err         error
@@ -29,6 +31,9 @@ func (s *session) gather(ctx context.Context, leaves []rewrite.Leaf, raw []rewri
 	r := s.todo(leaves, raw)
 	if len(r.leaves)+len(r.raw) == 0 {
 		return nil
+	}
+	if err := r.fits(); err != nil {
+		return err
 	}
 	if err := s.list(ctx); err != nil {
 		return err
@@ -46,28 +51,12 @@ func (s *session) gather(ctx context.Context, leaves []rewrite.Leaf, raw []rewri
 		pending++
 		go func() { replies <- s.engine.request(within, r, island, got[i]) }()
 	}
-	done := make([]*reply, len(s.islands))
-	for pending > 0 {
-		select {
-		case one := <-replies:
-			pending--
-			done[one.index] = one
-			if err := s.receive(one); err != nil {
-				return err
-			}
-		case <-within.Done():
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			pending = 0 // but take what is there
-			for len(replies) > 0 {
-				one := <-replies
-				done[one.index] = one
-				if err := s.receive(one); err != nil {
-					return err
-				}
-			}
-		}
+	done, err := s.wait(ctx, within, replies, pending)
+	if err != nil {
+		return err
+	}
+	if err := s.judge(ctx, r, done); err != nil {
+		return err
 	}
 	sums := make([]totals, len(r.leaves))
 	for i, island := range s.islands {
@@ -75,8 +64,10 @@ func (s *session) gather(ctx context.Context, leaves []rewrite.Leaf, raw []rewri
 		case got[i] == nil:
 		case done[i] == nil:
 			s.fail(island, s.tooLate())
-		case done[i].err == nil:
-			s.merge(r, done[i], sums)
+		default:
+			if s.receive(done[i]); done[i].err == nil {
+				s.merge(r, done[i], sums)
+			}
 		}
 	}
 	for i, t := range sums {
@@ -87,36 +78,88 @@ func (s *session) gather(ctx context.Context, leaves []rewrite.Leaf, raw []rewri
 	return nil
 }
 
+// fits refuses what no island answers, so that none has to say so.
+func (r *round) fits() error {
+	if n := len(r.leaves) + len(r.raw); n > maxParts {
+		return fault(FaultQuery, "query asks each island for %d things, at most %d are answered: ask for fewer at once", n, maxParts)
+	}
+	for i := range r.leaves {
+		if l := &r.leaves[i]; l.Steps() > maxSteps {
+			return fault(FaultQuery, "query evaluates %s %d times, at most %d are answered: ask for a coarser step or a shorter time", l.Expr, l.Steps(), maxSteps)
+		}
+	}
+	return nil
+}
+
+// wait collects replies until there are no more, or their time is over.
+func (s *session) wait(ctx, within context.Context, replies <-chan *reply, pending int) ([]*reply, error) {
+	done := make([]*reply, len(s.islands))
+	for pending > 0 {
+		select {
+		case one := <-replies:
+			pending--
+			done[one.index] = one
+		case <-within.Done():
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			for len(replies) > 0 { // what is there is taken
+				one := <-replies
+				done[one.index] = one
+			}
+			return done, nil
+		}
+	}
+	return done, nil
+}
+
+// judge finds out whether the question has no answer; then the receipt says who
+// did answer.
+func (s *session) judge(ctx context.Context, r *round, done []*reply) error {
+	err := s.claims(ctx, r, done)
+	if err == nil {
+		err = s.excessive(done)
+	}
+	for _, one := range done {
+		if err != nil && one != nil && one.err == nil {
+			s.receive(one)
+		}
+	}
+	return err
+}
+
 // receive books a reply.
-func (s *session) receive(one *reply) error {
+func (s *session) receive(one *reply) {
 	island := s.islands[one.index]
 	s.mu.Lock()
-	island.receipt.Took += one.took
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	rec := &island.receipt
+	rec.Took += one.took
 	if one.err != nil {
-		var f *Fault
-		if errors.As(one.err, &f) && (f.Kind == FaultQuery || f.Kind == FaultLimit) {
-			return f
-		}
 		why := one.err.Error()
 		if errors.Is(one.err, context.DeadlineExceeded) {
 			why = s.tooLate()
 		}
-		s.fail(island, why)
-		return nil
+		if rec.State != StateFailed { // it may be known why
+			rec.State, rec.Why = StateFailed, why
+		}
+		return
 	}
 	a := one.answer
-	s.mu.Lock()
-	rec := &island.receipt
 	if rec.State != StateFailed {
 		rec.State, rec.Why = StateAnswered, ""
+	}
+	if a.From != "" {
+		rec.From, rec.Why = a.From, a.Why
 	}
 	rec.Oldest, rec.Newest = a.Oldest, a.Newest
 	rec.Series += a.Stats.Series
 	rec.Samples += a.Stats.Samples
-	rec.Bytes += a.Stats.Bytes
-	s.mu.Unlock()
-	return s.spent.add(a.Stats.Series, a.Stats.Samples, one.rawBytes)
+	if !island.facts.Own { // nothing moved
+		rec.Bytes += a.Stats.Bytes
+	}
+	rec.Reused += one.reused
+	s.spent.count(a.Stats.Series, a.Stats.Samples, one.rawBytes)
 }
 
 func (s *session) tooLate() string { return fmt.Sprintf("no answer within %v", s.ask.Deadline) }

@@ -30,6 +30,8 @@ type Facts struct {
 	// MinTime is a time in milliseconds before which the island certainly has
 	// nothing; 0 if that is not known.
 	MinTime int64
+	// Own says that this is the asking island itself, whose word needs no proof.
+	Own bool
 }
 
 // Request is everything that one query asks of one island.
@@ -38,6 +40,13 @@ type Request struct {
 	Raw     []Raw
 	Options EngineOptions
 	Limits  Limits
+	// Original wants no answer from a copy. It does not travel.
+	Original bool
+	// History asks for the answer's Epoch and Settled.
+	History bool
+	// Share is the memory for the answer, for transports to take from; nil is
+	// without bounds. It does not travel.
+	Share *Share
 }
 
 // Leaf is an expression to evaluate at Start, Start+Step, … up to End; all in
@@ -45,6 +54,16 @@ type Request struct {
 type Leaf struct {
 	Expr             string
 	Start, End, Step int64
+	// KnownUntil is the last time on the grid whose rows are known to who asks if
+	// the island's epoch is still Epoch; with Epoch 0 nothing is known.
+	KnownUntil int64
+	Epoch      uint64
+}
+
+// Tail is what of a leaf is not known; it may have no times.
+func (l Leaf) Tail() Leaf {
+	l.Start = l.KnownUntil + l.Step
+	return l
 }
 
 // Raw is a selection of series with their samples from MinTime to MaxTime, both
@@ -79,7 +98,14 @@ type Answer struct {
 	// Oldest and Newest are the times of the island's oldest and newest sample
 	// in milliseconds; 0 if it has none.
 	Oldest, Newest int64
-	Stats          Stats
+	// Epoch stays the same as long as none of the island's samples up to Settled, in
+	// milliseconds, changes, comes or goes. 0 promises nothing.
+	Epoch   uint64
+	Settled int64
+	// From is who answered out of a copy because the island itself did not, and Why
+	// that was so; both are empty otherwise.
+	From, Why string
+	Stats     Stats
 }
 
 // Stats are what an answer cost. Transports set Bytes to the size on the wire.
@@ -101,6 +127,8 @@ type LeafAnswer struct {
 	Mixed bool
 	// Read is how many series the leaf read, for later choices.
 	Read int64
+	// Tail says that the rows are those of the leaf's Tail: the rest is as known.
+	Tail bool
 }
 
 // RawAnswer is the result of a raw selector, in order of labels.

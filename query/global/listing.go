@@ -2,6 +2,7 @@ package global
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/prometheus/prometheus/model/exemplar"
@@ -76,9 +77,13 @@ func (a *Answerer) Exemplars(ctx context.Context, r *ExemplarsRequest) ([]exempl
 		return nil, nil
 	}
 	found, err := q.Select(r.MinTime, r.MaxTime, selectors...)
-	b := labels.NewBuilder(labels.EmptyLabels())
-	for i := range found {
-		found[i].SeriesLabels = with.final(b, found[i].SeriesLabels)
+	b, out := labels.NewBuilder(labels.EmptyLabels()), found[:0]
+	for _, f := range found {
+		f.SeriesLabels = with.final(b, f.SeriesLabels)
+		// What matchers say of labels that are moved can be judged only now.
+		if slices.ContainsFunc(r.Selectors, func(ms []*labels.Matcher) bool { return matches(f.SeriesLabels, ms) }) {
+			out = append(out, f)
+		}
 	}
-	return found, err
+	return out, err
 }

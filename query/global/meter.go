@@ -18,11 +18,9 @@ type meter struct {
 // add counts. Its error is a *Fault: of kind FaultLimit, or FaultIsland if it is
 // the island's own limit that is reached.
 func (m *meter) add(series, samples, bytes int64) error {
+	m.count(series, samples, bytes)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.spent.Series += series
-	m.spent.Samples += samples
-	m.spent.Bytes += bytes
 	if err := m.limits.check(m.spent); err != nil {
 		return fault(FaultLimit, "query would %v", err)
 	}
@@ -30,6 +28,14 @@ func (m *meter) add(series, samples, bytes int64) error {
 		return fault(FaultIsland, "the island will not %v", err)
 	}
 	return nil
+}
+
+func (m *meter) count(series, samples, bytes int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.spent.Series += series
+	m.spent.Samples += samples
+	m.spent.Bytes += bytes
 }
 
 func (m *meter) stats() Stats {

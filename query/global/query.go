@@ -177,6 +177,8 @@ func (s *session) annotate(r *Receipt, as annotations.Annotations) annotations.A
 	for _, i := range r.Islands {
 		if i.State == StateFailed {
 			out.Add(MissingWarning{Island: i.Name, Why: i.Why})
+		} else if i.From != "" {
+			out.Add(CopyWarning{Island: i.Name, Holder: i.From, Why: i.Why, Newest: i.Newest})
 		}
 	}
 	if missing := r.missing(); len(missing) > 0 && s.plan != nil {

@@ -86,16 +86,20 @@ type Receipt struct {
 type IslandReceipt struct {
 	Name  string `json:"name"`
 	State State  `json:"state"`
-	// Why it was skipped or failed.
+	// Why it was skipped or failed, or a copy answered for it.
 	Why string `json:"why,omitempty"`
+	// From is the island that answered for it out of a copy; empty if it did itself.
+	From string `json:"from,omitempty"`
 	// Oldest and Newest are the times of its oldest and newest sample in
 	// milliseconds since 1970; 0 if unknown.
-	Oldest  int64         `json:"oldest,omitempty"`
-	Newest  int64         `json:"newest,omitempty"`
-	Series  int64         `json:"series"`
-	Samples int64         `json:"samples"`
-	Bytes   int64         `json:"bytes"`
-	Took    time.Duration `json:"took"`
+	Oldest  int64 `json:"oldest,omitempty"`
+	Newest  int64 `json:"newest,omitempty"`
+	Series  int64 `json:"series"`
+	Samples int64 `json:"samples"`
+	// Reused is how many of the samples were known from an answer before.
+	Reused int64         `json:"reused,omitempty"`
+	Bytes  int64         `json:"bytes"`
+	Took   time.Duration `json:"took"`
 }
 
 // Receipted is a query that can say how its answer came about, after Exec.

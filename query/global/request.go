@@ -20,7 +20,7 @@ func (s *session) prepare(r *round, index int, island *asked) *reply {
 	if island.receipt.State == StateFailed {
 		return nil
 	}
-	one := &reply{index: index, request: &Request{Options: s.features, Limits: s.engine.options.Limits}}
+	one := &reply{index: index, request: &Request{Options: s.features, Limits: s.engine.options.Limits, Share: s.room.share(), Original: s.ask.Deny}}
 	why := ""
 	for i := range r.leaves {
 		l := &r.leaves[i]
@@ -30,6 +30,7 @@ func (s *session) prepare(r *round, index int, island *asked) *reply {
 		}
 		one.leaves = append(one.leaves, i)
 		one.request.Leaves = append(one.request.Leaves, Leaf{Expr: l.Expr, Start: l.Start, End: l.End, Step: l.Step})
+		s.recall(one, island.facts.Name, l)
 	}
 	for i := range r.raw {
 		if no := s.cannot(&island.facts, [][]*labels.Matcher{r.raw[i].Matchers}, r.raw[i].MaxTime); no != "" {
@@ -91,6 +92,8 @@ func (e *Engine) request(ctx context.Context, r *round, island *asked, one *repl
 		if err != nil {
 			e.metrics.refused.Inc()
 			err = errors.New("its answer was refused: " + err.Error()) // not wrapped: it is this island's fault alone
+		} else {
+			err = e.complete(island.facts.Name, r, one, answer)
 		}
 	}
 	one.answer, one.err, one.took = answer, err, time.Since(began)
@@ -123,7 +126,15 @@ func (e *Engine) vet(name string, r *round, one *reply, a *Answer) (rawBytes int
 		if err := spent.add(int64(len(rows)), n, 0); err != nil {
 			return 0, err
 		}
-		if err := v.leaf(&r.leaves[one.leaves[i]], rows); err != nil {
+		l := r.leaves[one.leaves[i]]
+		if a.Leaves[i].Tail {
+			asked := one.request.Leaves[i]
+			if asked.Epoch == 0 || asked.Epoch != a.Epoch {
+				return 0, fmt.Errorf("it answers only the end of %s, of which nothing is known as of its epoch", l.Expr)
+			}
+			l.Start = asked.Tail().Start
+		}
+		if err := v.leaf(&l, rows); err != nil {
 			return 0, err
 		}
 	}
@@ -145,7 +156,9 @@ func (e *Engine) vet(name string, r *round, one *reply, a *Answer) (rawBytes int
 		}
 	}
 	counted := spent.stats()
-	counted.Bytes = max(a.Stats.Bytes, rawBytes)
+	if counted.Bytes = rawBytes; a.Stats.Bytes > 0 { // as the transport, not the island, counted
+		counted.Bytes = a.Stats.Bytes
+	}
 	a.Stats = counted
 	return rawBytes, nil
 }

@@ -28,6 +28,8 @@ type session struct {
 	raw      map[string]*part
 	spoiled  map[string]bool // keys of leaves whose partial results are unusable
 	spent    meter
+	room     *room
+	excess   *asked // left out because its answer was too large
 	rounds   int
 
 	mu sync.Mutex // guards the receipts, which may be read while asking
@@ -61,7 +63,7 @@ func newSession(e *Engine, ask Ask, opts promql.QueryOpts) *session {
 	return &session{
 		engine: e, ask: ask, features: f,
 		leaves: map[string]*part{}, raw: map[string]*part{}, spoiled: map[string]bool{},
-		spent: meter{limits: e.options.Limits},
+		spent: meter{limits: e.options.Limits}, room: newRoom(e.options.Memory),
 	}
 }
 
@@ -131,13 +133,18 @@ func (s *session) todo(leaves []rewrite.Leaf, raw []rewrite.Raw) *round {
 }
 
 func rawKey(ms []*labels.Matcher, mint, maxt int64) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%d %d", mint, maxt)
-	for _, m := range ms {
-		b.WriteByte(' ')
-		b.WriteString(m.String())
+	return fmt.Sprintf("%d %d %s", mint, maxt, selection(ms))
+}
+
+// selection identifies what matchers select; an expression that was printed and
+// read again may have them in another order.
+func selection(ms []*labels.Matcher) string {
+	parts := make([]string, len(ms))
+	for i, m := range ms {
+		parts[i] = m.String()
 	}
-	return b.String()
+	slices.Sort(parts)
+	return strings.Join(parts, " ")
 }
 
 func (s *session) learn(leaves []rewrite.Leaf) {

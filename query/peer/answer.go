@@ -1,8 +1,10 @@
 package peer
 
 import (
+	"errors"
 	"fmt"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 
@@ -16,20 +18,26 @@ const (
 	mostNote  = 4 << 10
 )
 
-// grid is the leaf's.
-func grid(l *global.Leaf) result.Grid {
+// grid is the leaf's, or that of its tail.
+func grid(l global.Leaf, tail bool) result.Grid {
+	if tail {
+		l = l.Tail()
+	}
+	if l.Start > l.End {
+		return result.Grid{Start: l.Start, Step: l.Step}
+	}
 	return result.Grid{Start: l.Start, Step: l.Step, Count: int((l.End-l.Start)/l.Step) + 1}
 }
 
 func (c *Codec) message(a *global.Answer, r *global.Request) (*querypb.Answer, error) {
-	m := &querypb.Answer{Oldest: a.Oldest, Newest: a.Newest}
+	m := &querypb.Answer{Oldest: a.Oldest, Newest: a.Newest, Epoch: a.Epoch, Settled: a.Settled}
 	for i := range a.Leaves {
 		leaf := &a.Leaves[i]
-		rows, err := c.Encode(nil, &result.Result{Grid: grid(&r.Leaves[i]), Series: leaf.Rows})
+		rows, err := c.Encode(nil, &result.Result{Grid: grid(r.Leaves[i], leaf.Tail), Series: leaf.Rows})
 		if err != nil {
 			return nil, fmt.Errorf("encode leaf %d: %w", i, err)
 		}
-		m.Leaves = append(m.Leaves, &querypb.LeafAnswer{Rows: rows, Notes: noteMessages(leaf.Notes), Mixed: leaf.Mixed, Read: leaf.Read})
+		m.Leaves = append(m.Leaves, &querypb.LeafAnswer{Rows: rows, Notes: noteMessages(leaf.Notes), Mixed: leaf.Mixed, Read: leaf.Read, Tail: leaf.Tail})
 	}
 	for i := range a.Raw {
 		raw := &a.Raw[i]
@@ -67,24 +75,24 @@ func (c *Codec) answer(m *querypb.Answer, r *global.Request) (*global.Answer, er
 	if len(m.GetLeaves()) != len(r.Leaves) || len(m.GetRaw()) != len(r.Raw) {
 		return nil, fmt.Errorf("%d leaves and %d selections: %d and %d were asked for", len(m.GetLeaves()), len(m.GetRaw()), len(r.Leaves), len(r.Raw))
 	}
-	a := &global.Answer{Oldest: m.GetOldest(), Newest: m.GetNewest()}
+	a := &global.Answer{Oldest: m.GetOldest(), Newest: m.GetNewest(), Epoch: m.GetEpoch(), Settled: m.GetSettled()}
 	for i, leaf := range m.GetLeaves() {
-		res, err := c.Decode(leaf.GetRows())
+		res, err := c.decode(leaf.GetRows(), r.Share)
 		if err != nil {
 			return nil, fmt.Errorf("leaf %d: %w", i, err)
 		}
-		if want := grid(&r.Leaves[i]); len(res.Series) > 0 && res.Grid != want {
+		if want := grid(r.Leaves[i], leaf.GetTail()); len(res.Series) > 0 && res.Grid != want {
 			return nil, fmt.Errorf("leaf %d: a grid from %d by %d ms of %d steps: %d by %d ms of %d were asked for",
 				i, res.Grid.Start, res.Grid.Step, res.Grid.Count, want.Start, want.Step, want.Count)
 		}
-		a.Leaves = append(a.Leaves, global.LeafAnswer{Rows: res.Series, Notes: notes(leaf.GetNotes()), Mixed: leaf.GetMixed(), Read: leaf.GetRead()})
+		a.Leaves = append(a.Leaves, global.LeafAnswer{Rows: res.Series, Notes: notes(leaf.GetNotes()), Mixed: leaf.GetMixed(), Read: leaf.GetRead(), Tail: leaf.GetTail()})
 		a.Stats.Series += int64(len(res.Series))
 		for _, s := range res.Series {
 			a.Stats.Samples += int64(len(s.Floats) + len(s.Histograms))
 		}
 	}
 	for i, raw := range m.GetRaw() {
-		res, err := c.Decode(raw.GetSeries())
+		res, err := c.decode(raw.GetSeries(), r.Share)
 		if err != nil {
 			return nil, fmt.Errorf("selection %d: %w", i, err)
 		}
@@ -103,6 +111,18 @@ func (c *Codec) answer(m *querypb.Answer, r *global.Request) (*global.Answer, er
 		a.Raw = append(a.Raw, one)
 	}
 	return a, nil
+}
+
+// decode takes the memory for what it makes from the question's.
+func (c *Codec) decode(data []byte, share *global.Share) (res *result.Result, err error) {
+	err = share.With(func(left int64) (int64, error) {
+		res, err = c.DecodeWithin(data, left)
+		if errors.Is(err, result.ErrLimit) && left >= 0 {
+			return 0, share.TooMuch()
+		}
+		return res.Size(), err
+	})
+	return res, err
 }
 
 func noteMessages(list []global.Note) []*querypb.Note {
@@ -124,7 +144,13 @@ func notes(list []*querypb.Note) []global.Note {
 
 // Codec is how rows and samples travel, for clients and servers. It is safe for
 // concurrent use.
-type Codec struct{ *result.Codec }
+type Codec struct {
+	*result.Codec
+	hedges *hedges
+}
+
+// Register adds the metrics of second questions.
+func (c *Codec) Register(reg prometheus.Registerer) { reg.MustRegister(c.hedges.total) }
 
 // NewCodec bounds what is taken apart by result.DefaultLimits.
 func NewCodec() (*Codec, error) {
@@ -132,5 +158,5 @@ func NewCodec() (*Codec, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Codec{c}, nil
+	return &Codec{Codec: c, hedges: newHedges()}, nil
 }

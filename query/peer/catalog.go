@@ -40,7 +40,7 @@ func (c *Client) Labels(ctx context.Context, r *global.LabelsRequest) ([]string,
 		return nil, nil, err
 	}
 	res, err := q.Labels(ctx, &querypb.LabelsRequest{
-		Name: r.Name, Matchers: matcherMessages(r.Matchers), MinTime: r.MinTime, MaxTime: r.MaxTime, Limit: int64(r.Limit),
+		Name: r.Name, Matchers: matcherMessages(r.Matchers), MinTime: r.MinTime, MaxTime: r.MaxTime, Limit: int64(r.Limit), CopyOf: c.copyOf,
 	})
 	return res.GetValues(), notes(res.GetNotes()), err
 }
@@ -54,7 +54,7 @@ func (c *Client) Series(ctx context.Context, r *global.SeriesRequest) (all []lab
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := q.Series(ctx, &querypb.SeriesRequest{
-		Selector: &querypb.Selector{Matchers: matcherMessages(r.Matchers), MinTime: r.MinTime, MaxTime: r.MaxTime}, Limit: int64(r.Limit),
+		Selector: &querypb.Selector{Matchers: matcherMessages(r.Matchers), MinTime: r.MinTime, MaxTime: r.MaxTime}, Limit: int64(r.Limit), CopyOf: c.copyOf,
 	})
 	if err != nil {
 		return nil, nil, err
@@ -83,6 +83,9 @@ func (c *Client) Series(ctx context.Context, r *global.SeriesRequest) (all []lab
 
 // Exemplars implements global.Catalog.
 func (c *Client) Exemplars(ctx context.Context, r *global.ExemplarsRequest) ([]exemplar.QueryResult, error) {
+	if c.copyOf != "" {
+		return nil, nil // copies have none
+	}
 	q, err := c.client()
 	if err != nil {
 		return nil, err
@@ -143,7 +146,11 @@ func (s *Server) Labels(ctx context.Context, m *querypb.LabelsRequest) (*querypb
 	if err != nil {
 		return nil, invalid(err)
 	}
-	values, said, err := s.answerer.Labels(ctx, &global.LabelsRequest{
+	answerer, err := s.of(m.GetCopyOf())
+	if err != nil {
+		return nil, err
+	}
+	values, said, err := answerer.Labels(ctx, &global.LabelsRequest{
 		Name: m.GetName(), Matchers: ms, MinTime: m.GetMinTime(), MaxTime: m.GetMaxTime(), Limit: limit(m.GetLimit()),
 	})
 	return &querypb.LabelsResponse{Values: values, Notes: noteMessages(said)}, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -21,6 +22,8 @@ type Client struct {
 	facts   global.Facts
 	codec   *Codec
 	connect func() (grpc.ClientConnInterface, error)
+	another func() (grpc.ClientConnInterface, error) // for a second question; may be nil
+	copyOf  string
 }
 
 var _ global.Island = (*Client)(nil)
@@ -30,22 +33,18 @@ func (c *Codec) Client(facts global.Facts, connect func() (grpc.ClientConnInterf
 	return &Client{codec: c, facts: facts, connect: connect}
 }
 
+// CopyOf asks in place of c's island for the copy that it keeps of another one's
+// samples, by the copy's name; facts are those of the other one.
+func (c *Client) CopyOf(name string, facts global.Facts) *Client {
+	return &Client{codec: c.codec, facts: facts, connect: c.connect, another: c.another, copyOf: name}
+}
+
 // Facts implements global.Island.
 func (c *Client) Facts() global.Facts { return c.facts }
 
 // Answer implements global.Island.
 func (c *Client) Answer(ctx context.Context, r *global.Request) (*global.Answer, error) {
-	conn, err := c.connect()
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stream, err := querypb.NewQueryClient(conn).Answer(ctx, requestMessage(r))
-	if err != nil {
-		return nil, err
-	}
-	data, err := gather(stream, mostBytes(r.Limits))
+	data, err := c.ask(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +60,25 @@ func (c *Client) Answer(ctx context.Context, r *global.Request) (*global.Answer,
 	return a, nil
 }
 
+// fetch puts the question over one connection; began hears of the first part.
+func (c *Client) fetch(ctx context.Context, connect func() (grpc.ClientConnInterface, error), r *global.Request, began func()) ([]byte, error) {
+	conn, err := connect()
+	if err != nil {
+		return nil, err
+	}
+	stream, err := querypb.NewQueryClient(conn).Answer(ctx, c.question(r))
+	if err != nil {
+		return nil, err
+	}
+	return gather(stream, mostBytes(r.Limits), r.Share, began)
+}
+
+func (c *Client) question(r *global.Request) *querypb.AnswerRequest {
+	m := requestMessage(r)
+	m.CopyOf = c.copyOf
+	return m
+}
+
 // mostBytes is what an answer within limits cannot exceed: samples and labels are
 // compressed, but need not be.
 func mostBytes(l global.Limits) int {
@@ -71,7 +89,7 @@ func mostBytes(l global.Limits) int {
 }
 
 // gather puts the parts together.
-func gather(stream grpc.ServerStreamingClient[querypb.AnswerPart], most int) ([]byte, error) {
+func gather(stream grpc.ServerStreamingClient[querypb.AnswerPart], most int, share *global.Share, began func()) ([]byte, error) {
 	var data []byte
 	for {
 		part, err := stream.Recv()
@@ -81,11 +99,15 @@ func gather(stream grpc.ServerStreamingClient[querypb.AnswerPart], most int) ([]
 		if err != nil {
 			return nil, err
 		}
+		began()
 		if f := part.GetFault(); f != nil {
 			return nil, fault(f)
 		}
 		if len(data)+len(part.GetData()) > most {
 			return nil, &global.Fault{Kind: global.FaultLimit, Text: fmt.Sprintf("the answer has more than %d bytes", most)}
+		}
+		if err := share.Take(2 * int64(len(part.GetData()))); err != nil { // also for the parts of the message
+			return nil, err
 		}
 		data = append(data, part.GetData()...)
 	}
@@ -98,7 +120,8 @@ var faultKinds = map[global.FaultKind]querypb.Fault_Kind{
 
 // fault keeps its kind; one that is not known here is the island's.
 func fault(f *querypb.Fault) *global.Fault {
-	out := &global.Fault{Kind: global.FaultIsland, Text: f.GetText()}
+	text := f.GetText()
+	out := &global.Fault{Kind: global.FaultIsland, Text: strings.ToValidUTF8(text[:min(len(text), mostNote)], "")}
 	for kind, k := range faultKinds {
 		if k == f.GetKind() {
 			out.Kind = kind

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/atoll-mesh/atoll/query/global"
 	"github.com/atoll-mesh/atoll/wire/querypb"
@@ -120,24 +121,25 @@ func chunk(t *testing.T, points ...promql.FPoint) global.Chunk {
 // TestQuestionAndAnswer: what goes in on one side comes out on the other.
 func TestQuestionAndAnswer(t *testing.T) {
 	asked := &global.Request{
-		Leaves: []global.Leaf{{Expr: "sum(up)", Start: 1000, End: 3000, Step: 1000}, {Expr: "up", Start: -5, End: -5, Step: 1}},
+		Leaves: []global.Leaf{{Expr: "sum(up)", Start: 1000, End: 3000, Step: 1000, KnownUntil: 1000, Epoch: 1 << 63}, {Expr: "up", Start: -5, End: -5, Step: 1}},
 		Raw: []global.Raw{{MinTime: -10, MaxTime: 7000, Matchers: []*labels.Matcher{
 			labels.MustNewMatcher(labels.MatchEqual, "a", "1"), labels.MustNewMatcher(labels.MatchNotEqual, "b", ""),
 			labels.MustNewMatcher(labels.MatchRegexp, "c", "x|y"), labels.MustNewMatcher(labels.MatchNotRegexp, "d", ".+"),
 		}}},
 		Options: global.EngineOptions{Lookback: 300_000, DelayedNames: true, StartTimestamps: true},
 		Limits:  global.Limits{Series: 10, Samples: 100, Bytes: 1000},
+		History: true,
 	}
 	h := &histogram.FloatHistogram{Schema: 1, Count: 3, Sum: 4, ZeroThreshold: 0.1, PositiveSpans: []histogram.Span{{Offset: 1, Length: 2}}, PositiveBuckets: []float64{1, 2}}
 	said := &global.Answer{
 		Leaves: []global.LeafAnswer{
-			{Rows: []promql.Series{{Floats: []promql.FPoint{{T: 1000, F: 1.5}, {T: 3000, F: math.Inf(1)}}}}, Read: 7, Mixed: true, Notes: []global.Note{{Text: "mixed"}, {Text: "hm", Info: true}}},
+			{Rows: []promql.Series{{Floats: []promql.FPoint{{T: 2000, F: 1.5}, {T: 3000, F: math.Inf(1)}}}}, Tail: true, Read: 7, Mixed: true, Notes: []global.Note{{Text: "mixed"}, {Text: "hm", Info: true}}},
 			{Rows: []promql.Series{{Metric: labels.FromStrings("island", "far"), Histograms: []promql.HPoint{{T: -5, H: h}}}}},
 		},
 		Raw: []global.RawAnswer{{Series: []global.RawSeries{{
 			Labels: labels.FromStrings("__name__", "x", "island", "far"), Chunks: []global.Chunk{chunk(t, promql.FPoint{T: 1, F: 2}, promql.FPoint{T: 5, F: 3})},
 		}}}},
-		Oldest: -10, Newest: 99,
+		Oldest: -10, Newest: 99, Epoch: 1 << 63, Settled: 98,
 	}
 	var got *global.Request
 	c := answering(t, func(_ context.Context, r *global.Request) (*global.Answer, error) {
@@ -236,6 +238,34 @@ func TestHostileAnswers(t *testing.T) {
 	}
 }
 
+// TestBombs: what is small on the wire and large in memory is not taken apart
+// beyond the question's memory, nor is more taken in.
+func TestBombs(t *testing.T) {
+	asked := &global.Request{Leaves: []global.Leaf{{Expr: "x", Start: 0, End: 999_000, Step: 1000}}, Options: global.EngineOptions{Lookback: 1}}
+	said := &global.Answer{Leaves: make([]global.LeafAnswer, 1)}
+	for i := range 1000 { // a million equal points
+		s := promql.Series{Metric: labels.FromStrings("n", fmt.Sprint(i))}
+		for k := range int64(1000) {
+			s.Floats = append(s.Floats, promql.FPoint{T: k * 1000, F: math.NaN()})
+		}
+		said.Leaves[0].Rows = append(said.Leaves[0].Rows, s)
+	}
+	c := answering(t, func(context.Context, *global.Request) (*global.Answer, error) { return said, nil })
+	for bytes, fits := range map[int64]bool{0: true, 20 << 20: true, 15 << 20: false, 1 << 20: false, 1000: false} {
+		if asked.Share = nil; bytes > 0 {
+			asked.Share = global.NewShare(bytes)
+		}
+		a, err := c.Answer(t.Context(), asked)
+		var f *global.Fault
+		switch {
+		case fits && (err != nil || len(a.Leaves[0].Rows) != 1000 || a.Stats.Bytes > 100_000):
+			t.Errorf("%d bytes: %v", bytes, err)
+		case !fits && (!errors.As(err, &f) || f.Kind != global.FaultLimit):
+			t.Errorf("%d bytes: %v", bytes, err)
+		}
+	}
+}
+
 func TestMalformedQuestions(t *testing.T) {
 	options := &querypb.EngineOptions{Lookback: 1}
 	for name, m := range map[string]*querypb.AnswerRequest{
@@ -296,4 +326,52 @@ func TestMalformedLabels(t *testing.T) {
 			t.Errorf("%s: %s", name, ls)
 		}
 	}
+}
+
+// FuzzAnswer reads what another island may send: no bytes make it panic, and what
+// it takes has as many parts as were asked for.
+func FuzzAnswer(f *testing.F) {
+	codec, err := NewCodec()
+	if err != nil {
+		f.Fatal(err)
+	}
+	asked := &global.Request{
+		Leaves: []global.Leaf{{Expr: "x", Start: 0, End: 4000, Step: 1000, KnownUntil: 2000, Epoch: 5}},
+		Raw:    []global.Raw{{MinTime: 0, MaxTime: 10}},
+	}
+	x := chunkenc.NewXORChunk()
+	app, err := x.Appender()
+	if err != nil {
+		f.Fatal(err)
+	}
+	app.Append(0, 5, 1)
+	for _, tail := range []bool{false, true} {
+		m, err := codec.message(&global.Answer{
+			Leaves: []global.LeafAnswer{{Rows: []promql.Series{{Metric: labels.FromStrings("a", "b"), Floats: []promql.FPoint{{T: 3000, F: 1}}}}, Tail: tail}},
+			Raw: []global.RawAnswer{{Series: []global.RawSeries{{
+				Labels: labels.FromStrings("a", "b"), Chunks: []global.Chunk{{MinTime: 5, MaxTime: 5, Encoding: chunkenc.EncXOR, Data: x.Bytes()}},
+			}}}},
+			Epoch: 5, Settled: 9,
+		}, asked)
+		if err != nil {
+			f.Fatal(err)
+		}
+		data, err := proto.Marshal(m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+		f.Add(data[:len(data)/2])
+	}
+	f.Add([]byte{0x0a, 0x00, 0x12, 0x00})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var m querypb.Answer
+		if proto.Unmarshal(data, &m) != nil {
+			return
+		}
+		asked.Share = global.NewShare(1 << 20)
+		if a, err := codec.answer(&m, asked); err == nil && (len(a.Leaves) != 1 || len(a.Raw) != 1) {
+			t.Errorf("%d leaves, %d selections", len(a.Leaves), len(a.Raw))
+		}
+	})
 }

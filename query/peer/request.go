@@ -21,10 +21,13 @@ func requestMessage(r *global.Request) *querypb.AnswerRequest {
 			Lookback: r.Options.Lookback, DelayedNames: r.Options.DelayedNames,
 			StartTimestamps: r.Options.StartTimestamps,
 		},
-		Limits: &querypb.Limits{Series: r.Limits.Series, Samples: r.Limits.Samples, Bytes: r.Limits.Bytes},
+		Limits:  &querypb.Limits{Series: r.Limits.Series, Samples: r.Limits.Samples, Bytes: r.Limits.Bytes},
+		History: r.History,
 	}
 	for _, l := range r.Leaves {
-		m.Leaves = append(m.Leaves, &querypb.Leaf{Expr: l.Expr, Start: l.Start, End: l.End, Step: l.Step})
+		m.Leaves = append(m.Leaves, &querypb.Leaf{
+			Expr: l.Expr, Start: l.Start, End: l.End, Step: l.Step, KnownUntil: l.KnownUntil, Epoch: l.Epoch,
+		})
 	}
 	for _, raw := range r.Raw {
 		m.Raw = append(m.Raw, &querypb.Selector{Matchers: matcherMessages(raw.Matchers), MinTime: raw.MinTime, MaxTime: raw.MaxTime})
@@ -79,13 +82,17 @@ func request(m *querypb.AnswerRequest) (*global.Request, error) {
 			Lookback: o.GetLookback(), DelayedNames: o.GetDelayedNames(),
 			StartTimestamps: o.GetStartTimestamps(),
 		},
-		Limits: global.Limits{Series: l.GetSeries(), Samples: l.GetSamples(), Bytes: l.GetBytes()},
+		Limits:  global.Limits{Series: l.GetSeries(), Samples: l.GetSamples(), Bytes: l.GetBytes()},
+		History: m.GetHistory(),
 	}
 	if r.Options.Lookback < 1 || r.Limits.Series < 0 || r.Limits.Samples < 0 || r.Limits.Bytes < 0 {
 		return nil, fmt.Errorf("lookback %d ms, limits %v: must be positive", r.Options.Lookback, r.Limits)
 	}
 	for _, leaf := range m.GetLeaves() {
-		r.Leaves = append(r.Leaves, global.Leaf{Expr: leaf.GetExpr(), Start: leaf.GetStart(), End: leaf.GetEnd(), Step: leaf.GetStep()})
+		r.Leaves = append(r.Leaves, global.Leaf{
+			Expr: leaf.GetExpr(), Start: leaf.GetStart(), End: leaf.GetEnd(), Step: leaf.GetStep(),
+			KnownUntil: leaf.GetKnownUntil(), Epoch: leaf.GetEpoch(),
+		})
 	}
 	for i, s := range m.GetRaw() {
 		ms, err := matchers(s.GetMatchers())

@@ -36,10 +36,27 @@ type Server struct {
 	querypb.UnimplementedQueryServer
 	codec    *Codec
 	answerer Answerer
+	copies   func(name string) (Answerer, error)
 }
 
 // Server serves a.
 func (c *Codec) Server(a Answerer) *Server { return &Server{codec: c, answerer: a} }
+
+// WithCopies also serves copies of other islands' samples, by name.
+func (s *Server) WithCopies(copies func(name string) (Answerer, error)) *Server {
+	return &Server{codec: s.codec, answerer: s.answerer, copies: copies}
+}
+
+// of is who answers: for this island, or out of a copy.
+func (s *Server) of(name string) (Answerer, error) {
+	switch {
+	case name == "":
+		return s.answerer, nil
+	case s.copies == nil:
+		return nil, status.Errorf(codes.NotFound, "no copies are kept here")
+	}
+	return s.copies(name)
+}
 
 // Answer implements querypb.QueryServer.
 func (s *Server) Answer(m *querypb.AnswerRequest, stream grpc.ServerStreamingServer[querypb.AnswerPart]) error {
@@ -47,7 +64,11 @@ func (s *Server) Answer(m *querypb.AnswerRequest, stream grpc.ServerStreamingSer
 	if err != nil {
 		return invalid(err)
 	}
-	a, err := s.answerer.Answer(stream.Context(), r)
+	answerer, err := s.of(m.GetCopyOf())
+	if err != nil {
+		return err
+	}
+	a, err := answerer.Answer(stream.Context(), r)
 	var f *global.Fault
 	if errors.As(err, &f) {
 		return stream.Send(&querypb.AnswerPart{Fault: &querypb.Fault{Kind: faultKinds[f.Kind], Text: f.Text}})
@@ -82,7 +103,11 @@ func (s *Server) Series(m *querypb.SeriesRequest, stream grpc.ServerStreamingSer
 	if err != nil {
 		return invalid(err)
 	}
-	all, said, err := s.answerer.Series(stream.Context(), &global.SeriesRequest{
+	answerer, err := s.of(m.GetCopyOf())
+	if err != nil {
+		return err
+	}
+	all, said, err := answerer.Series(stream.Context(), &global.SeriesRequest{
 		Matchers: ms, MinTime: m.GetSelector().GetMinTime(), MaxTime: m.GetSelector().GetMaxTime(), Limit: limit(m.GetLimit()),
 	})
 	if err != nil {

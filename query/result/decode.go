@@ -19,6 +19,13 @@ var (
 	errKind  = errors.New("a value is of a kind that is not possible here")
 )
 
+// What decoded parts take at least, in bytes.
+const (
+	pointBytes  = 16
+	bucketBytes = 8
+	seriesBytes = 64
+)
+
 // decoder reads one result.
 type decoder struct {
 	limits   Limits
@@ -34,12 +41,23 @@ type decoder struct {
 
 // Decode reads a result that may come from anyone: it answers with an error and
 // takes no more memory than the limits allow. Chunks alias b.
-func (c *Codec) Decode(b []byte) (*Result, error) {
+func (c *Codec) Decode(b []byte) (*Result, error) { return c.DecodeWithin(b, -1) }
+
+// DecodeWithin decodes a result whose points take no more than so many bytes,
+// beside the codec's own limits; a negative number adds none. A larger one is
+// ErrLimit.
+func (c *Codec) DecodeWithin(b []byte, memory int64) (*Result, error) {
 	u, err := c.unpacker()
 	if err != nil {
 		return nil, err
 	}
-	d := &decoder{limits: c.limits, unpacker: u, points: c.limits.Points}
+	limits := c.limits
+	if memory >= 0 {
+		limits.Points = int(min(int64(limits.Points), memory/pointBytes))
+		limits.AllBuckets = int(min(int64(limits.AllBuckets), memory/bucketBytes))
+		limits.Series = int(min(int64(limits.Series), memory/seriesBytes))
+	}
+	d := &decoder{limits: limits, unpacker: u, points: limits.Points}
 	r, err := d.open(b)
 	if err != nil {
 		return nil, fmt.Errorf("decode a result of %d bytes: %w", len(b), err)
@@ -65,8 +83,11 @@ func (d *decoder) open(b []byte) (*Result, error) {
 	r := &Result{}
 	c := plane.Cursor{Left: b[head:n]}
 	start, step, count := c.Varint(), c.Varint(), c.Uvarint()
-	if c.Bad || count > uint64(d.limits.Points) {
-		return nil, fmt.Errorf("%w: its grid has %d times, want at most %d", ErrMalformed, count, d.limits.Points)
+	if c.Bad {
+		return nil, fmt.Errorf("%w: its grid is cut short", ErrMalformed)
+	}
+	if count > uint64(d.limits.Points) {
+		return nil, fmt.Errorf("%w: %w: its grid has %d times, want at most %d", ErrLimit, ErrMalformed, count, d.limits.Points)
 	}
 	r.Grid = Grid{start, step, int(count)}
 	if err := r.Grid.check(d.limits.Points); err != nil {
@@ -143,7 +164,7 @@ func (d *decoder) series(b []byte, flags byte, r *Result) (_ []byte, err error) 
 	}
 	for len(d.presence.Left) > 0 {
 		if len(r.Series) == d.limits.Series {
-			return nil, fmt.Errorf("it has more than %d series", d.limits.Series)
+			return nil, fmt.Errorf("%w: it has more than %d series", ErrLimit, d.limits.Series)
 		}
 		s := promql.Series{}
 		if s.Metric, err = d.names.Next(); err != nil {
@@ -163,7 +184,7 @@ func (d *decoder) series(b []byte, flags byte, r *Result) (_ []byte, err error) 
 // readTable reads the distinct values.
 func (d *decoder) readTable(n uint64) error {
 	if n > uint64(d.points) {
-		return fmt.Errorf("its table has %d values, more than %d", n, d.points)
+		return fmt.Errorf("%w: its table has %d values, more than %d", ErrLimit, n, d.points)
 	}
 	state := plane.NewState()
 	for range n {
@@ -223,7 +244,7 @@ func (d *decoder) present(g Grid, kind byte) ([]int, error) {
 		n = 0
 	}
 	if d.points -= len(d.places) + int(n); d.points < 0 || d.presence.Bad {
-		return nil, fmt.Errorf("it has more than %d points", d.limits.Points)
+		return nil, fmt.Errorf("%w: it has more than %d points", ErrLimit, d.limits.Points)
 	}
 	for i := range n {
 		d.places = append(d.places, int(first+i))

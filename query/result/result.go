@@ -40,6 +40,26 @@ type Result struct {
 	Infos    []string
 }
 
+// Size is about what the result takes in memory, in bytes, without what chunks
+// alias; a result that is nil takes none.
+func (r *Result) Size() (n int64) {
+	if r == nil {
+		return 0
+	}
+	for i := range r.Series {
+		s := &r.Series[i]
+		n += seriesBytes + int64(len(s.Floats)+len(s.Histograms))*pointBytes
+		s.Metric.Range(func(l labels.Label) { n += int64(len(l.Name) + len(l.Value)) })
+		for _, h := range s.Histograms {
+			n += int64(h.H.Size())
+		}
+	}
+	for i := range r.Chunks {
+		n += seriesBytes + int64(len(r.Chunks[i].Chunks))*seriesBytes
+	}
+	return n
+}
+
 // Limits bound a result. Both sides have them: Encode makes nothing that a Decode
 // with the same limits refuses.
 type Limits struct {

@@ -57,6 +57,8 @@ type Leaf struct {
 	// Means says that the rows are partial sums of a mean, which must not
 	// overflow where the mean would not: same remedy.
 	Means bool
+	// Ahead says that its value at a time may depend on samples of later times.
+	Ahead bool
 	// Absent says that the leaf only tells absent() whether anything is there.
 	Absent bool
 }
@@ -125,6 +127,8 @@ type Candidate struct {
 	MinTime, MaxTime int64
 	// Selectors is how many selectors would have to be fetched.
 	Selectors int
+	// Plain says that the leaf is a selector: its values are those of samples.
+	Plain bool
 	// Merged says that the leaf is an aggregation: it has fewer rows than series.
 	Merged bool
 }

@@ -233,9 +233,10 @@ func (p *planner) fetch(e parser.Expr, pl place, merged bool) bool {
 		return false
 	}
 	mint, maxt := p.reads(e, pl.grid)
+	_, plain := bare(e).(*parser.VectorSelector)
 	return p.options.Fetch(Candidate{
 		Expr: e.String(), Grid: pl.grid, MinTime: mint, MaxTime: maxt,
-		Selectors: len(parser.ExtractSelectors(e)), Merged: merged,
+		Selectors: len(parser.ExtractSelectors(e)), Merged: merged, Plain: plain,
 	})
 }
 
@@ -263,9 +264,25 @@ func (p *planner) leaf(e parser.Expr, pl place, l Leaf) *parser.VectorSelector {
 		p.ids[key] = id
 		l.MinTime, l.MaxTime = p.reads(e, pl.grid)
 		l.Selectors = parser.ExtractSelectors(e)
+		l.Ahead = ahead(e)
 		p.plan.Leaves = append(p.plan.Leaves, l)
 	}
 	// Not by equality: absent() would make it a label of its result.
 	m := labels.MustNewMatcher(labels.MatchRegexp, LeafLabel, strconv.Itoa(id))
 	return &parser.VectorSelector{LabelMatchers: []*labels.Matcher{m}, Timestamp: pl.at}
+}
+
+// ahead reports whether anything in e looks at times that are not before the one
+// of the evaluation.
+func ahead(e parser.Expr) (yes bool) {
+	parser.Inspect(e, func(n parser.Node, _ []parser.Node) error {
+		switch n := n.(type) {
+		case *parser.VectorSelector:
+			yes = yes || n.Timestamp != nil || n.OriginalOffset < 0 || n.Smoothed
+		case *parser.SubqueryExpr:
+			yes = yes || n.Timestamp != nil || n.OriginalOffset < 0
+		}
+		return nil
+	})
+	return yes
 }

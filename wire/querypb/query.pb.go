@@ -128,11 +128,16 @@ func (Fault_Kind) EnumDescriptor() ([]byte, []int) {
 }
 
 type AnswerRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Leaves        []*Leaf                `protobuf:"bytes,1,rep,name=leaves,proto3" json:"leaves,omitempty"`
-	Raw           []*Selector            `protobuf:"bytes,2,rep,name=raw,proto3" json:"raw,omitempty"`
-	Options       *EngineOptions         `protobuf:"bytes,3,opt,name=options,proto3" json:"options,omitempty"`
-	Limits        *Limits                `protobuf:"bytes,4,opt,name=limits,proto3" json:"limits,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Leaves  []*Leaf                `protobuf:"bytes,1,rep,name=leaves,proto3" json:"leaves,omitempty"`
+	Raw     []*Selector            `protobuf:"bytes,2,rep,name=raw,proto3" json:"raw,omitempty"`
+	Options *EngineOptions         `protobuf:"bytes,3,opt,name=options,proto3" json:"options,omitempty"`
+	Limits  *Limits                `protobuf:"bytes,4,opt,name=limits,proto3" json:"limits,omitempty"`
+	// copy_of asks for the answer out of a copy of another island's samples: the
+	// origin and the stream of a document about copies, with a slash between.
+	CopyOf string `protobuf:"bytes,5,opt,name=copy_of,json=copyOf,proto3" json:"copy_of,omitempty"`
+	// history asks for the answer's epoch and settled.
+	History       bool `protobuf:"varint,6,opt,name=history,proto3" json:"history,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -195,13 +200,31 @@ func (x *AnswerRequest) GetLimits() *Limits {
 	return nil
 }
 
+func (x *AnswerRequest) GetCopyOf() string {
+	if x != nil {
+		return x.CopyOf
+	}
+	return ""
+}
+
+func (x *AnswerRequest) GetHistory() bool {
+	if x != nil {
+		return x.History
+	}
+	return false
+}
+
 // Leaf is an expression, evaluated at start, start+step, ... up to end.
 type Leaf struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Expr          string                 `protobuf:"bytes,1,opt,name=expr,proto3" json:"expr,omitempty"`
-	Start         int64                  `protobuf:"varint,2,opt,name=start,proto3" json:"start,omitempty"`
-	End           int64                  `protobuf:"varint,3,opt,name=end,proto3" json:"end,omitempty"`
-	Step          int64                  `protobuf:"varint,4,opt,name=step,proto3" json:"step,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Expr  string                 `protobuf:"bytes,1,opt,name=expr,proto3" json:"expr,omitempty"`
+	Start int64                  `protobuf:"varint,2,opt,name=start,proto3" json:"start,omitempty"`
+	End   int64                  `protobuf:"varint,3,opt,name=end,proto3" json:"end,omitempty"`
+	Step  int64                  `protobuf:"varint,4,opt,name=step,proto3" json:"step,omitempty"`
+	// The asking side knows the rows up to known_until, a time on the grid, if the
+	// island's epoch is still this one; 0: it knows none.
+	KnownUntil    int64  `protobuf:"varint,5,opt,name=known_until,json=knownUntil,proto3" json:"known_until,omitempty"`
+	Epoch         uint64 `protobuf:"fixed64,6,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -260,6 +283,20 @@ func (x *Leaf) GetEnd() int64 {
 func (x *Leaf) GetStep() int64 {
 	if x != nil {
 		return x.Step
+	}
+	return 0
+}
+
+func (x *Leaf) GetKnownUntil() int64 {
+	if x != nil {
+		return x.KnownUntil
+	}
+	return 0
+}
+
+func (x *Leaf) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
 	}
 	return 0
 }
@@ -618,8 +655,11 @@ type Answer struct {
 	Leaves []*LeafAnswer          `protobuf:"bytes,1,rep,name=leaves,proto3" json:"leaves,omitempty"`
 	Raw    []*RawAnswer           `protobuf:"bytes,2,rep,name=raw,proto3" json:"raw,omitempty"`
 	// oldest and newest are the times of the island's samples, 0 without any.
-	Oldest        int64 `protobuf:"varint,3,opt,name=oldest,proto3" json:"oldest,omitempty"`
-	Newest        int64 `protobuf:"varint,4,opt,name=newest,proto3" json:"newest,omitempty"`
+	Oldest int64 `protobuf:"varint,3,opt,name=oldest,proto3" json:"oldest,omitempty"`
+	Newest int64 `protobuf:"varint,4,opt,name=newest,proto3" json:"newest,omitempty"`
+	// epoch changes when samples up to settled may have; 0: nothing is promised.
+	Epoch         uint64 `protobuf:"fixed64,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Settled       int64  `protobuf:"varint,6,opt,name=settled,proto3" json:"settled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -682,13 +722,29 @@ func (x *Answer) GetNewest() int64 {
 	return 0
 }
 
+func (x *Answer) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Answer) GetSettled() int64 {
+	if x != nil {
+		return x.Settled
+	}
+	return 0
+}
+
 type LeafAnswer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// rows are in the form of package query/result.
-	Rows          []byte  `protobuf:"bytes,1,opt,name=rows,proto3" json:"rows,omitempty"`
-	Notes         []*Note `protobuf:"bytes,2,rep,name=notes,proto3" json:"notes,omitempty"`
-	Mixed         bool    `protobuf:"varint,3,opt,name=mixed,proto3" json:"mixed,omitempty"`
-	Read          int64   `protobuf:"varint,4,opt,name=read,proto3" json:"read,omitempty"`
+	Rows  []byte  `protobuf:"bytes,1,opt,name=rows,proto3" json:"rows,omitempty"`
+	Notes []*Note `protobuf:"bytes,2,rep,name=notes,proto3" json:"notes,omitempty"`
+	Mixed bool    `protobuf:"varint,3,opt,name=mixed,proto3" json:"mixed,omitempty"`
+	Read  int64   `protobuf:"varint,4,opt,name=read,proto3" json:"read,omitempty"`
+	// tail says that rows begin after the leaf's known_until.
+	Tail          bool `protobuf:"varint,5,opt,name=tail,proto3" json:"tail,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -749,6 +805,13 @@ func (x *LeafAnswer) GetRead() int64 {
 		return x.Read
 	}
 	return 0
+}
+
+func (x *LeafAnswer) GetTail() bool {
+	if x != nil {
+		return x.Tail
+	}
+	return false
 }
 
 type RawAnswer struct {
@@ -864,7 +927,8 @@ type LabelsRequest struct {
 	MinTime  int64      `protobuf:"varint,3,opt,name=min_time,json=minTime,proto3" json:"min_time,omitempty"`
 	MaxTime  int64      `protobuf:"varint,4,opt,name=max_time,json=maxTime,proto3" json:"max_time,omitempty"`
 	// limit is the most entries in the answer, 0 for the server's own.
-	Limit         int64 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	Limit         int64  `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	CopyOf        string `protobuf:"bytes,6,opt,name=copy_of,json=copyOf,proto3" json:"copy_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -934,6 +998,13 @@ func (x *LabelsRequest) GetLimit() int64 {
 	return 0
 }
 
+func (x *LabelsRequest) GetCopyOf() string {
+	if x != nil {
+		return x.CopyOf
+	}
+	return ""
+}
+
 type LabelsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// values are sorted.
@@ -991,7 +1062,8 @@ type SeriesRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Selector *Selector              `protobuf:"bytes,1,opt,name=selector,proto3" json:"selector,omitempty"`
 	// limit is the most series in the answer, 0 for the server's own.
-	Limit         int64 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	Limit         int64  `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	CopyOf        string `protobuf:"bytes,3,opt,name=copy_of,json=copyOf,proto3" json:"copy_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1038,6 +1110,13 @@ func (x *SeriesRequest) GetLimit() int64 {
 		return x.Limit
 	}
 	return 0
+}
+
+func (x *SeriesRequest) GetCopyOf() string {
+	if x != nil {
+		return x.CopyOf
+	}
+	return ""
 }
 
 type SeriesPart struct {
@@ -1400,17 +1479,22 @@ var File_querypb_query_proto protoreflect.FileDescriptor
 
 const file_querypb_query_proto_rawDesc = "" +
 	"\n" +
-	"\x13querypb/query.proto\x12\x0eatoll.query.v1\"\xd2\x01\n" +
+	"\x13querypb/query.proto\x12\x0eatoll.query.v1\"\x85\x02\n" +
 	"\rAnswerRequest\x12,\n" +
 	"\x06leaves\x18\x01 \x03(\v2\x14.atoll.query.v1.LeafR\x06leaves\x12*\n" +
 	"\x03raw\x18\x02 \x03(\v2\x18.atoll.query.v1.SelectorR\x03raw\x127\n" +
 	"\aoptions\x18\x03 \x01(\v2\x1d.atoll.query.v1.EngineOptionsR\aoptions\x12.\n" +
-	"\x06limits\x18\x04 \x01(\v2\x16.atoll.query.v1.LimitsR\x06limits\"V\n" +
+	"\x06limits\x18\x04 \x01(\v2\x16.atoll.query.v1.LimitsR\x06limits\x12\x17\n" +
+	"\acopy_of\x18\x05 \x01(\tR\x06copyOf\x12\x18\n" +
+	"\ahistory\x18\x06 \x01(\bR\ahistory\"\x8d\x01\n" +
 	"\x04Leaf\x12\x12\n" +
 	"\x04expr\x18\x01 \x01(\tR\x04expr\x12\x14\n" +
 	"\x05start\x18\x02 \x01(\x03R\x05start\x12\x10\n" +
 	"\x03end\x18\x03 \x01(\x03R\x03end\x12\x12\n" +
-	"\x04step\x18\x04 \x01(\x03R\x04step\"u\n" +
+	"\x04step\x18\x04 \x01(\x03R\x04step\x12\x1f\n" +
+	"\vknown_until\x18\x05 \x01(\x03R\n" +
+	"knownUntil\x12\x14\n" +
+	"\x05epoch\x18\x06 \x01(\x06R\x05epoch\"u\n" +
 	"\bSelector\x123\n" +
 	"\bmatchers\x18\x01 \x03(\v2\x17.atoll.query.v1.MatcherR\bmatchers\x12\x19\n" +
 	"\bmin_time\x18\x02 \x01(\x03R\aminTime\x12\x19\n" +
@@ -1446,36 +1530,41 @@ const file_querypb_query_proto_rawDesc = "" +
 	"\x06ISLAND\x10\x00\x12\t\n" +
 	"\x05QUERY\x10\x01\x12\t\n" +
 	"\x05LIMIT\x10\x02\x12\x0f\n" +
-	"\vUNSUPPORTED\x10\x03\"\x99\x01\n" +
+	"\vUNSUPPORTED\x10\x03\"\xc9\x01\n" +
 	"\x06Answer\x122\n" +
 	"\x06leaves\x18\x01 \x03(\v2\x1a.atoll.query.v1.LeafAnswerR\x06leaves\x12+\n" +
 	"\x03raw\x18\x02 \x03(\v2\x19.atoll.query.v1.RawAnswerR\x03raw\x12\x16\n" +
 	"\x06oldest\x18\x03 \x01(\x03R\x06oldest\x12\x16\n" +
-	"\x06newest\x18\x04 \x01(\x03R\x06newest\"v\n" +
+	"\x06newest\x18\x04 \x01(\x03R\x06newest\x12\x14\n" +
+	"\x05epoch\x18\x05 \x01(\x06R\x05epoch\x12\x18\n" +
+	"\asettled\x18\x06 \x01(\x03R\asettled\"\x8a\x01\n" +
 	"\n" +
 	"LeafAnswer\x12\x12\n" +
 	"\x04rows\x18\x01 \x01(\fR\x04rows\x12*\n" +
 	"\x05notes\x18\x02 \x03(\v2\x14.atoll.query.v1.NoteR\x05notes\x12\x14\n" +
 	"\x05mixed\x18\x03 \x01(\bR\x05mixed\x12\x12\n" +
-	"\x04read\x18\x04 \x01(\x03R\x04read\"O\n" +
+	"\x04read\x18\x04 \x01(\x03R\x04read\x12\x12\n" +
+	"\x04tail\x18\x05 \x01(\bR\x04tail\"O\n" +
 	"\tRawAnswer\x12\x16\n" +
 	"\x06series\x18\x01 \x01(\fR\x06series\x12*\n" +
 	"\x05notes\x18\x02 \x03(\v2\x14.atoll.query.v1.NoteR\x05notes\".\n" +
 	"\x04Note\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12\x12\n" +
-	"\x04info\x18\x02 \x01(\bR\x04info\"\xa4\x01\n" +
+	"\x04info\x18\x02 \x01(\bR\x04info\"\xbd\x01\n" +
 	"\rLabelsRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x123\n" +
 	"\bmatchers\x18\x02 \x03(\v2\x17.atoll.query.v1.MatcherR\bmatchers\x12\x19\n" +
 	"\bmin_time\x18\x03 \x01(\x03R\aminTime\x12\x19\n" +
 	"\bmax_time\x18\x04 \x01(\x03R\amaxTime\x12\x14\n" +
-	"\x05limit\x18\x05 \x01(\x03R\x05limit\"T\n" +
+	"\x05limit\x18\x05 \x01(\x03R\x05limit\x12\x17\n" +
+	"\acopy_of\x18\x06 \x01(\tR\x06copyOf\"T\n" +
 	"\x0eLabelsResponse\x12\x16\n" +
 	"\x06values\x18\x01 \x03(\tR\x06values\x12*\n" +
-	"\x05notes\x18\x02 \x03(\v2\x14.atoll.query.v1.NoteR\x05notes\"[\n" +
+	"\x05notes\x18\x02 \x03(\v2\x14.atoll.query.v1.NoteR\x05notes\"t\n" +
 	"\rSeriesRequest\x124\n" +
 	"\bselector\x18\x01 \x01(\v2\x18.atoll.query.v1.SelectorR\bselector\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\x03R\x05limit\"h\n" +
+	"\x05limit\x18\x02 \x01(\x03R\x05limit\x12\x17\n" +
+	"\acopy_of\x18\x03 \x01(\tR\x06copyOf\"h\n" +
 	"\n" +
 	"SeriesPart\x12.\n" +
 	"\x06series\x18\x01 \x03(\v2\x16.atoll.query.v1.SeriesR\x06series\x12*\n" +

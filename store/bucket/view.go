@@ -1,0 +1,204 @@
+package bucket
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"golang.org/x/sync/errgroup"
+)
+
+// islandLabel names the island, where the external labels have it: then the
+// others of them may change without hiding what was uploaded before.
+const islandLabel = "island"
+
+// view is what was last seen in the bucket. It is not changed once published.
+type view struct {
+	at     time.Time
+	place  *place
+	raw    map[ulid.ULID]*Meta // this island's own
+	coarse map[ulid.ULID]*Meta // its downsampled ones
+	others map[ulid.ULID]bool
+}
+
+// lookEvery is how old a view may get while there is nothing to upload; others
+// merge and delete blocks.
+const lookEvery = 5 * time.Minute
+
+func (b *Bucket) stale(p *place) bool {
+	v := b.view.Load()
+	return v.place != p || b.now().Sub(v.at) >= lookEvery
+}
+
+// mine reports whether a block with these labels is this island's own.
+func (p *place) mine(labels map[string]string) bool {
+	if name := p.labels[islandLabel]; name != "" {
+		return labels[islandLabel] == name
+	}
+	return maps.Equal(labels, p.labels)
+}
+
+// look lists the bucket and reads what meta.json it does not know yet.
+func (b *Bucket) look(ctx context.Context, p *place) error {
+	list, err := p.list(ctx, "", false)
+	if err != nil {
+		return err
+	}
+	old := b.view.Load()
+	if old.place != p {
+		old = &view{}
+	}
+	next := &view{at: b.now(), place: p, raw: map[ulid.ULID]*Meta{}, coarse: map[ulid.ULID]*Meta{}, others: map[ulid.ULID]bool{}}
+	var fresh []ulid.ULID
+	for _, o := range list {
+		id, err := ulid.ParseStrict(strings.TrimSuffix(o.key, "/"))
+		switch {
+		case err != nil || !strings.HasSuffix(o.key, "/"):
+		case old.others[id]:
+			next.others[id] = true
+		case old.raw[id] != nil:
+			next.raw[id] = old.raw[id]
+		case old.coarse[id] != nil:
+			next.coarse[id] = old.coarse[id]
+		default:
+			fresh = append(fresh, id)
+		}
+	}
+	unusable, err := next.read(ctx, fresh)
+	if err != nil {
+		return err
+	}
+	b.view.Store(next)
+	b.m.blocks.WithLabelValues("own").Set(float64(len(next.raw)))
+	b.m.blocks.WithLabelValues("downsampled").Set(float64(len(next.coarse)))
+	b.m.blocks.WithLabelValues("others").Set(float64(len(next.others)))
+	b.m.blocks.WithLabelValues("unusable").Set(float64(unusable))
+	return nil
+}
+
+// read sorts blocks by their meta.json. One that has none is on its way up or down.
+func (v *view) read(ctx context.Context, ids []ulid.ULID) (unusable int, err error) {
+	var mu sync.Mutex
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(16)
+	for _, id := range ids {
+		g.Go(func() error {
+			m, err := readMeta(ctx, v.place, id)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case errors.Is(err, errAbsent) || errors.Is(err, errBadMeta):
+				unusable++
+			case err != nil:
+				return fmt.Errorf("look at block %s: %w", id, err)
+			default:
+				v.add(m)
+			}
+			return nil
+		})
+	}
+	err = g.Wait()
+	return unusable, err
+}
+
+func (v *view) add(m *Meta) {
+	switch {
+	case !v.place.mine(m.Thanos.Labels):
+		v.others[m.ULID] = true
+	case m.Thanos.Downsample.Resolution > 0:
+		v.coarse[m.ULID] = m
+	default:
+		v.raw[m.ULID] = m
+	}
+}
+
+// with is the view after an upload.
+func (v *view) with(m *Meta) *view {
+	next := *v
+	next.raw = maps.Clone(v.raw)
+	next.raw[m.ULID] = m
+	return &next
+}
+
+// sources are all that went into this island's blocks there.
+func (v *view) sources() map[ulid.ULID]bool {
+	out := map[ulid.ULID]bool{}
+	for _, blocks := range []map[ulid.ULID]*Meta{v.raw, v.coarse} {
+		for _, m := range blocks {
+			for _, id := range m.Compaction.Sources {
+				out[id] = true
+			}
+		}
+	}
+	return out
+}
+
+// choose picks the blocks that are needed to read a time range (ms, inclusive):
+// those with a source that neither a local block nor a larger block among them
+// has. Blocks that were merged stay in the bucket for days beside their result.
+func (v *view) choose(mint, maxt int64, local map[ulid.ULID]bool) []*Meta {
+	var in []*Meta
+	for _, m := range v.raw {
+		if m.MinTime <= maxt && m.MaxTime > mint {
+			in = append(in, m)
+		}
+	}
+	slices.SortFunc(in, func(x, y *Meta) int {
+		return cmp.Or(
+			cmp.Compare(len(y.Compaction.Sources), len(x.Compaction.Sources)),
+			cmp.Compare(y.Compaction.Level, x.Compaction.Level),
+			y.ULID.Compare(x.ULID))
+	})
+	have := maps.Clone(local)
+	if have == nil {
+		have = map[ulid.ULID]bool{}
+	}
+	var out []*Meta
+	for _, m := range in {
+		if !slices.ContainsFunc(m.Compaction.Sources, func(id ulid.ULID) bool { return !have[id] }) {
+			continue
+		}
+		for _, id := range m.Compaction.Sources {
+			have[id] = true
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+// Oldest is the time of the oldest sample that can be read back, in milliseconds;
+// false without one.
+func (b *Bucket) Oldest() (oldest int64, ok bool) {
+	for _, m := range b.view.Load().raw {
+		if !ok || m.MinTime < oldest {
+			oldest, ok = m.MinTime, true
+		}
+	}
+	return oldest, ok
+}
+
+// wanted are the blocks that a query needs from the bucket.
+func (b *Bucket) wanted(mint, maxt int64) ([]*Meta, error) {
+	v := b.view.Load()
+	if len(v.raw) == 0 {
+		return nil, nil
+	}
+	metas, err := b.o.Blocks()
+	if err != nil {
+		return nil, err
+	}
+	local := map[ulid.ULID]bool{}
+	for _, m := range metas {
+		for _, id := range b.state.standsFor(m) {
+			local[id] = true
+		}
+	}
+	return v.choose(mint, maxt, local), nil
+}
