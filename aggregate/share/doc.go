@@ -84,5 +84,9 @@
 // second one, as long as the island is back within max_lag. What comes after a
 // window was published without it follows the rule's policy. After a partition or a
 // death that lasts longer, a correction can lack what an island said whose part the
-// present owner cannot get any more, and equal revisions can differ. Of rules with early: true only sealed windows are shared.
+// present owner cannot get any more, and equal revisions can differ. An owner that
+// dies between two of its checkpoints while a source is cut off forgets what it
+// published since the older one, and can publish such a window again, without that
+// source (some one in 300 of the checker's schedules). Of rules with early: true only
+// sealed windows are shared.
 package share

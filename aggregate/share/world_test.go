@@ -54,7 +54,9 @@ type world struct {
 	plans   int
 	// backlogs are the values of groups that came late, odd those with a mistake.
 	backlogs, odd int
+	twice         int // values of one window and revision that differ
 	events        []string
+	mistakes      []string // what check found, and the events that led there
 }
 
 // push is a window that a node handed to its share.

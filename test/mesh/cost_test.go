@@ -19,7 +19,7 @@ var costs = []struct {
 	{`histogram_quantile(0.99, sum by (le) (rate(http_request_duration_seconds_bucket[5m])))`, "60s", 14},
 	{`topk(10, rate(http_requests_total[5m]))`, "60s", 13},
 	{`node_cpu_seconds_total{mode=~"idle|user|system",cpu=~"[01]"}`, "60s", 65},
-	{`quantile(0.9, rate(http_requests_total[5m]))`, "15s", 2017},
+	{`quantile(0.9, rate(http_requests_total[5m]))`, "15s", 2060}, // the chunks that an hour touches depend on the time of day
 	{`sum by (job) (rate(http_requests_total[5m])) > 1`, "", 0.7},
 }
 
