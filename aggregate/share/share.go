@@ -2,7 +2,6 @@ package share
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -311,15 +310,14 @@ func (s *Share) Run(ctx context.Context) error {
 	}
 }
 
+// close leaves the codec alone, which runs nothing: Handle may still be reading.
 func (s *Share) close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.codec.dec.Close()
-	err := s.codec.enc.Close()
-	if s.queue != nil {
-		err = errors.Join(err, s.queue.Close())
+	if s.queue == nil {
+		return nil
 	}
-	return err
+	return s.queue.Close()
 }
 
 func (s *Share) signal() {
