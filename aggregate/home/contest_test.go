@@ -30,13 +30,13 @@ func contested(w *world, series int, rounds int64) {
 			time.Sleep(time.Duration(max(0, t-w.now())) * time.Millisecond)
 			i := w.islands[r]
 			i.mu.Lock()
-			i.journal.all = nil // not what is measured
+			i.journal.forget() // not what is measured
 			b := i.engine.Begin(uint64(r) + 1)
 			for k := range lists {
 				_, _ = b.Append(0, lists[k][r], 0, t+conform.Origin, float64(t))
 			}
 			b.Commit(w.clock().UnixMilli())
-			i.journal.all = nil
+			i.journal.forget()
 			i.mu.Unlock()
 		}
 	}

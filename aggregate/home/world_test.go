@@ -53,11 +53,22 @@ type net struct {
 	pick func(*island) func(context.Context, string, []byte) ([]byte, error)
 }
 
-type frames struct{ all [][]byte }
+type frames struct {
+	mu  sync.Mutex
+	all [][]byte
+}
 
 func (f *frames) Append(frame []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.all = append(f.all, slices.Clone(frame))
 	return nil
+}
+
+func (f *frames) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.all = nil
 }
 
 type island struct {
@@ -235,7 +246,7 @@ func (i *island) boot() {
 func (i *island) keep() {
 	var b bytes.Buffer
 	err := i.engine.Snapshot(&b, func() error {
-		i.journal.all = nil
+		i.journal.forget()
 		return nil
 	})
 	if err = errors.Join(err, i.share.Snapshot(&b)); err != nil {
