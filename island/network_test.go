@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -104,6 +105,13 @@ func TestNetwork(t *testing.T) {
 	}
 	if _, err := a.membership.Load().documents.Set(ctx, "rules/bad", []byte("groups: [{name: x, rules: [{record: y, expr: '1 +'}]}]\n"), 0); err == nil {
 		t.Error("a rule that cannot be parsed is shared")
+	}
+
+	if _, err := a.promote(ctx, control.PromoteRequest{Names: []string{"b", "nobody"}}); err == nil || len(a.membership.Load().primaries()) != 0 {
+		t.Errorf("with a wrong name among others: %v, primaries are %v", err, a.membership.Load().primaries())
+	}
+	if res, err := a.promote(ctx, control.PromoteRequest{Names: []string{"b"}}); err != nil || !slices.Equal(res.Primaries, []string{"b"}) {
+		t.Errorf("promote b: %+v, %v", res, err)
 	}
 
 	// A step of the old membership that ends badly must not leave the island outside.

@@ -59,44 +59,32 @@ func (m *membership) primaries() []string {
 	return out
 }
 
-// promote makes islands primaries, or ends that. Each is written down first; where
-// that cannot be done nothing changes.
+// promote makes islands primaries, or ends that: none where one of the names is
+// wrong. Each is written into the audit log first.
 func (i *Island) promote(ctx context.Context, req control.PromoteRequest) (res control.PromoteResult, err error) {
 	m, _, err := i.member()
 	if err != nil {
 		return res, err
 	}
-	action := "promote"
-	if req.Demote {
-		action = "demote"
-	}
 	names := req.Names
 	if len(names) == 0 {
 		names = []string{m.labels()["island"]}
 	}
-	for _, name := range names {
-		member, err := m.find(name)
-		if err != nil {
+	members := make([]*trust.Member, len(names))
+	for k, name := range names { // all of them, before the first is written
+		if members[k], err = m.find(name); err != nil {
 			return res, err
 		}
-		if !req.Demote && !aggregates(member.Role) {
-			return res, fmt.Errorf("promote %s: is of role %s, which holds no samples and evaluates no rules; name one of role island or admin", name, member.Role)
+		if role := members[k].Role; !req.Demote && !aggregates(role) {
+			return res, fmt.Errorf("promote %s: is of role %s, which holds no samples and evaluates no rules; name one of role island or admin", name, role)
 		}
+	}
+	for _, member := range members {
 		if slices.Contains(m.primaries(), member.Name) != req.Demote {
 			continue // it is so already
 		}
-		entry := trust.AuditEntry{Actor: m.labels()["island"], Action: action, Subject: member.Name}
-		if _, err := m.audit.Append(entry); err != nil {
-			return res, fmt.Errorf("%s %s: nothing was changed because the audit log cannot be written: %w", action, name, err)
-		}
-		text, err := json.Marshal(primaryValue{Primary: !req.Demote, Account: accountName(member)})
-		if err == nil {
-			_, err = m.documents.Set(ctx, primaryKey(member.Name), append(text, '\n'), 0)
-		}
-		if err != nil {
-			entry.Action += "-refused"
-			_, logged := m.audit.Append(entry)
-			return res, errors.Join(fmt.Errorf("%s %s: %w", action, name, err), logged)
+		if err := m.writePrimary(ctx, member, !req.Demote); err != nil {
+			return res, err
 		}
 		res.Changed = append(res.Changed, member.Name)
 	}
@@ -105,6 +93,28 @@ func (i *Island) promote(ctx context.Context, req control.PromoteRequest) (res c
 		res.Note = fmt.Sprintf("no primary is left: %d global rule groups are not evaluated until you promote one", len(groups))
 	}
 	return res, nil
+}
+
+// writePrimary says whether a member is a primary, first in the audit log.
+func (m *membership) writePrimary(ctx context.Context, member *trust.Member, primary bool) error {
+	action := "promote"
+	if !primary {
+		action = "demote"
+	}
+	entry := trust.AuditEntry{Actor: m.labels()["island"], Action: action, Subject: member.Name}
+	if _, err := m.audit.Append(entry); err != nil {
+		return fmt.Errorf("%s %s: it stays as it was because the audit log cannot be written: %w", action, member.Name, err)
+	}
+	text, err := json.Marshal(primaryValue{Primary: primary, Account: accountName(member)})
+	if err == nil {
+		_, err = m.documents.Set(ctx, primaryKey(member.Name), append(text, '\n'), 0)
+	}
+	if err == nil {
+		return nil
+	}
+	entry.Action += "-refused"
+	_, logged := m.audit.Append(entry)
+	return errors.Join(fmt.Errorf("%s %s: %w", action, member.Name, err), logged)
 }
 
 // sharedAlerts is common.Documents and common.Reach.
