@@ -114,6 +114,14 @@ func TestNetwork(t *testing.T) {
 		t.Errorf("promote b: %+v, %v", res, err)
 	}
 
+	if _, err := a.membership.Load().documents.Set(ctx, "globalrules/up", []byte("groups: [{name: g, interval: 1s, rules: [{record: 'all:up', expr: count(up)}]}]\n"), 0); err != nil {
+		t.Error(err)
+	}
+	a.eventually("a says who evaluates the network's rules", func() bool {
+		body := a.ask("/api/v1/rules")
+		return strings.Contains(body, `"global":[{"document":"up"`) && strings.Contains(body, `"owner":"b"`)
+	})
+
 	// A step of the old membership that ends badly must not leave the island outside.
 	b.steps.start("shared", func(ctx context.Context) error { <-ctx.Done(); return errors.New("boom") })
 	before := b.networkStatus().Key

@@ -33,7 +33,11 @@ func (i *Island) commonGroups() []*rules.Group {
 func (i *Island) rulesRoute(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		e := i.common()
-		if e == nil {
+		var known []common.GroupStatus
+		if e != nil {
+			known = e.Status()
+		}
+		if len(known) == 0 {
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -42,7 +46,7 @@ func (i *Island) rulesRoute(next http.Handler) http.Handler {
 		answer := &wholeAnswer{header: w.Header(), code: http.StatusOK}
 		next.ServeHTTP(answer, plain)
 		body := bytes.TrimSpace(answer.body.Bytes())
-		if text, err := json.Marshal(e.Status()); err == nil && answer.code == http.StatusOK && bytes.HasSuffix(body, []byte("}")) {
+		if text, err := json.Marshal(known); err == nil && answer.code == http.StatusOK && bytes.HasSuffix(body, []byte("}")) {
 			body = append(append(append(body[:len(body)-1:len(body)-1], `,"global":`...), text...), '}')
 		}
 		w.Header().Del("Content-Length")
