@@ -28,7 +28,7 @@ func (i *Island) governance() control.Governance {
 	return control.Governance{
 		Init: i.initNetwork, Invite: i.invite, Invitations: i.invitations, Withdraw: i.withdrawInvite, Join: i.joinNetwork,
 		Leave: i.leaveNetwork, Revoke: i.revoke, Rotate: i.rotate, Signer: i.signer,
-		Promote: i.promote,
+		Promote: i.promote, Export: i.exportTrust, Import: i.importTrust,
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -41,6 +42,8 @@ type membership struct {
 	run  running
 	// holders are who keeps copies of whom.
 	holders *holders
+	// hearing lets one word of the roots be judged at a time.
+	hearing sync.Mutex
 	// changed is signalled when trust changed, for what follows from it later.
 	changed chan struct{}
 }

@@ -40,6 +40,7 @@ func (m *membership) build() (err error) {
 		Config: i.Config().Mesh, Identity: m.home.Node(), Network: m.home.Network(),
 		Trust: m.state.Load, Certificate: func() *trustpb.Certificate { return m.home.Certificate().Message() },
 		ReplicaRoot: m.documents.Root, Redeem: m.authority.Redeem, Dir: m.home.Dir(),
+		Word: m.word, Hear: m.hear,
 		Version: "atoll " + i.opts.Version, Logger: i.room("mesh"), Registerer: m.registry, Health: lease,
 	})
 	if err != nil {

@@ -3,8 +3,10 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -86,23 +88,36 @@ func (a *LAN) Node(name string) *Node {
 }
 
 func (a *LAN) node(name string) (*Node, error) {
-	number := a.hosts + 2
-	if room := 1<<(32-a.v4.Bits()) - 2; number > room {
-		return nil, fmt.Errorf("the LAN %v has room for %d hosts: give the box a larger LinkOptions.LAN", a.v4, room-1)
+	if err := a.room(); err != nil {
+		return nil, err
 	}
 	space, err := a.lab.space(name, a.v6.IsValid(), false)
 	if err != nil {
 		return nil, err
 	}
+	n := &Node{lab: a.lab, name: name, space: space}
+	return n, a.plug(n)
+}
+
+func (a *LAN) room() error {
+	if room := 1<<(32-a.v4.Bits()) - 2; a.hosts+2 > room {
+		return fmt.Errorf("the LAN %v has room for %d hosts: give the box a larger LinkOptions.LAN", a.v4, room-1)
+	}
+	return nil
+}
+
+// plug hangs a host without a link on the segment.
+func (a *LAN) plug(n *Node) error {
+	number := a.hosts + 2
 	a.hosts++
 	device := fmt.Sprintf("v%d", a.hosts)
 	if err := a.space.batch(
-		fmt.Sprintf("link add %s type veth peer name eth0 netns %s", device, space.name),
+		fmt.Sprintf("link add %s type veth peer name eth0 netns %s", device, n.space.name),
 		fmt.Sprintf("link set %s master lan0 up", device),
 	); err != nil {
-		return nil, err
+		return err
 	}
-	n := &Node{lab: a.lab, name: name, space: space, addr: nth(a.v4, number), box: a.box}
+	n.addr, n.box = nth(a.v4, number), a.box
 	up := []string{fmt.Sprintf("addr add %v/%d dev eth0", n.addr, a.v4.Bits()), "link set eth0 up"}
 	gateway := a.box != nil
 	if gateway {
@@ -117,15 +132,45 @@ func (a *LAN) node(name string) (*Node, error) {
 		up = append(up, fmt.Sprintf("addr add %v/%d dev eth0 nodad", n.addr6, a.v6.Bits()),
 			fmt.Sprintf("route add ::/0 via %v", nth(a.v6, 1)))
 	}
-	if err := space.batch(up...); err != nil {
-		return nil, err
+	if err := n.space.batch(up...); err != nil {
+		return err
 	}
 	if err := a.awaitCarrier(device); err != nil {
-		return nil, err
+		return err
 	}
-	n.link = &Link{t: a.lab.t, name: name, wire: &cable{bridge: a.space, host: space, device: device}}
+	n.link = &Link{t: a.lab.t, name: n.name, wire: &cable{bridge: a.space, host: n.space, device: device}}
 	a.lab.links = append(a.lab.links, n.link)
-	return n, nil
+	return nil
+}
+
+// MoveTo takes a host from behind one NAT box to behind another, as a machine is
+// carried to another network: its processes go on, its addresses are others, and
+// what was under way to the old ones is lost. Link is another afterwards. Nothing
+// else may use the node meanwhile.
+func (n *Node) MoveTo(box *NAT) {
+	n.lab.t.Helper()
+	n.lab.mu.Lock()
+	defer n.lab.mu.Unlock()
+	if err := n.moveTo(box); err != nil {
+		n.lab.t.Fatalf("move %s to %s: %v", n.name, box.Name(), err)
+	}
+}
+
+func (n *Node) moveTo(box *NAT) error {
+	if n.box == nil {
+		return errors.New("it is not behind a NAT box")
+	}
+	if n.addr6.IsValid() != box.v6.IsValid() {
+		return errors.New("one of the two boxes has IPv6, the other not")
+	}
+	if err := box.room(); err != nil {
+		return err
+	}
+	if err := n.space.batch("link del eth0"); err != nil { // and its other end
+		return err
+	}
+	n.lab.links = slices.DeleteFunc(n.lab.links, func(l *Link) bool { return l == n.link })
+	return box.plug(n)
 }
 
 // awaitCarrier waits until the bridge forwards to a new host. The kernel notices

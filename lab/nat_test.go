@@ -219,3 +219,28 @@ func TestTwoBoxesMayHaveTheSameLAN(t *testing.T) {
 		}
 	}
 }
+
+// TestHostMoves carries a host to another box: its socket goes on, and is seen from
+// there.
+func TestHostMoves(t *testing.T) {
+	t.Parallel()
+	l := New(t)
+	far := reflector(t, l.Public("far", LinkOptions{}))
+	cafe, home := l.NAT("cafe", Symmetric, LinkOptions{}), l.NAT("home", PortRestricted, LinkOptions{})
+	home.Node("other")
+	host := cafe.Node("host")
+	conn := socket(t, host)
+	before, at := mustReach(t, conn, far, "in the café"), host.Addr()
+	host.MoveTo(home)
+	after := mustReach(t, conn, far, "at home")
+	if before.Addr() != cafe.Addr() || after.Addr() != home.Addr() || host.SeenFrom() != home.Addr() {
+		t.Errorf("seen from %v, then %v; SeenFrom is %v; want %v, then %v", before, after, host.SeenFrom(), cafe.Addr(), home.Addr())
+	}
+	if host.Addr() == at || host.Uplink() != home.Uplink() {
+		t.Errorf("its address is %v, as before; its uplink that of home: %v", at, host.Uplink() == home.Uplink())
+	}
+	host.Link().Cut()
+	mustNotReach(t, conn, far, "cut")
+	host.Link().Heal()
+	mustReach(t, conn, far, "healed")
+}

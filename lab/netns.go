@@ -47,6 +47,9 @@ func (s *namespace) settle(ipv6, router bool) error {
 		"net/ipv4/ip_forward", flag(router),
 		"net/ipv4/conf/all/rp_filter", "0",
 		"net/ipv4/conf/default/rp_filter", "0",
+		// Islands' own ports: who dials one before anybody listens there must not get it
+		// as the port it calls from, and so reach itself.
+		"net/ipv4/ip_local_reserved_ports", "59080,59443",
 		// /proc/sys/net/ipv6 is absent where the kernel was booted without IPv6.
 		"?net/ipv6/conf/default/disable_ipv6", flag(!ipv6),
 		"?net/ipv6/conf/default/accept_ra", "0",

@@ -22,6 +22,7 @@ import (
 
 	"github.com/atoll-mesh/atoll/mesh/gate"
 	"github.com/atoll-mesh/atoll/mesh/ident"
+	"github.com/atoll-mesh/atoll/mesh/join"
 	"github.com/atoll-mesh/atoll/mesh/reach"
 	"github.com/atoll-mesh/atoll/mesh/session"
 )
@@ -86,6 +87,7 @@ func (m *Mesh) makeHost() error {
 	m.host, m.swarm = h, sw
 	h.SetStreamHandler(session.Protocol, m.answer)
 	h.SetStreamHandler(m.rpcProtocol(), m.listener.Handle)
+	h.SetStreamHandler(join.WordProtocol, m.hearing.Serve)
 	sw.SetStreamHandler(m.sessions.Gate(h.Mux(), m.quarantined(), func(s session.Standing) {
 		m.m.turnedAway.WithLabelValues(s.String()).Inc()
 	}))

@@ -30,6 +30,7 @@ func (m *Mesh) keep(ctx context.Context) {
 	defer t.Stop()
 	double := time.NewTimer(doubled)
 	defer double.Stop()
+	m.trustDoubted(nil, m.gate.State())
 	for {
 		select {
 		case <-ctx.Done():
@@ -42,6 +43,7 @@ func (m *Mesh) keep(ctx context.Context) {
 			m.sessions.Recheck()
 			m.prune()
 			m.review()
+			m.appeal()
 		}
 	}
 }
@@ -54,6 +56,15 @@ func (m *Mesh) noteDouble(p peer.ID) {
 	select {
 	case m.double <- struct{}{}:
 	default:
+	}
+}
+
+// doubtOlder asks a peer's other connections for a sign of life: who comes anew
+// through a relay has perhaps lost them, and until they are found dead a hole would
+// be arranged over them.
+func (m *Mesh) doubtOlder(c network.Conn) {
+	if p := c.RemotePeer(); len(m.swarm.ConnsToPeer(p)) > 1 {
+		m.tasks.do(func(context.Context) { m.pulse.Check(p) })
 	}
 }
 
@@ -129,11 +140,30 @@ func (m *Mesh) addressesChanged() {
 // networkChanged is told by reach when this machine's network did.
 func (m *Mesh) networkChanged() {
 	m.discover.NetworkChanged()
-	m.tasks.do(func(context.Context) {
-		for _, k := range m.Connected() {
-			m.pulse.Check(ident.Peer(k))
+	for _, k := range m.Connected() {
+		p := ident.Peer(k)
+		m.tasks.do(func(ctx context.Context) {
+			m.pulse.Check(p)
+			if c := m.best(p, false); c != nil {
+				m.greet(ctx, c) // it says where it sees this island now
+			}
+		})
+	}
+}
+
+// maxObserved bounds an address in bytes; circuits have two keys in them.
+const maxObserved = 256
+
+// heard is told by sessions of each hello. One that comes again may be that of an
+// island whose network changed: if a hole could not be punched to it, now it can
+// perhaps.
+func (m *Mesh) heard(c network.Conn, observed []byte) {
+	if len(observed) <= maxObserved {
+		if a, err := ma.NewMultiaddrBytes(observed); err == nil {
+			m.reach.Observed(c, a)
 		}
-	})
+	}
+	m.reach.PunchAnew(c.RemotePeer())
 }
 
 // remember notes a member's addresses, the one in use first.

@@ -33,6 +33,7 @@ import (
 	"github.com/atoll-mesh/atoll/mesh/traffic"
 	"github.com/atoll-mesh/atoll/trust"
 	"github.com/atoll-mesh/atoll/wire/meshpb"
+	"github.com/atoll-mesh/atoll/wire/replicapb"
 	"github.com/atoll-mesh/atoll/wire/trustpb"
 )
 
@@ -63,6 +64,11 @@ type Options struct {
 	// Redeem answers guests. A refusal belongs into the answer; an error is
 	// trouble of this island, which the guest is not told in detail.
 	Redeem func(ctx context.Context, guest trust.Key, req *meshpb.JoinRequest) (*meshpb.JoinResponse, error)
+	// Word is what the roots said, by documents held here; Hear takes over what is
+	// news of a word that somebody brought, whoever it is, and returns how much that
+	// was. Where they are nil no word is brought or heard.
+	Word func() []*replicapb.Document
+	Hear func(ctx context.Context, from trust.Key, word []*replicapb.Document) (taken int, err error)
 	// Dir is where the address book is kept; it must exist.
 	Dir string
 	// Version is told to others, for people: "atoll 1.2.3".
@@ -83,6 +89,9 @@ func (o *Options) check() error {
 		return errors.New("mesh: Trust, Certificate and Redeem must be given")
 	case o.Dir == "":
 		return errors.New("mesh: Dir is empty: the address book has no place")
+	}
+	if err := o.checkWord(); err != nil {
+		return err
 	}
 	if o.ReplicaRoot == nil {
 		o.ReplicaRoot = func() []byte { return nil }
@@ -110,6 +119,7 @@ type Mesh struct {
 	gate       *gate.Gate
 	transports *gate.Transports
 	door       *join.Door
+	hearing    *join.Hearing
 	sessions   *session.Sessions
 	pulse      *pulse.Watch
 	reach      *reach.Reach
@@ -119,6 +129,7 @@ type Mesh struct {
 	book       *book.Book
 	traffic    *traffic.Counter
 	verdicts   verdicts
+	appeals    appeals
 
 	// Set before ready is closed.
 	host     host.Host
@@ -174,6 +185,7 @@ func New(o Options) (*Mesh, error) {
 		events:   newEvents(),
 		double:   make(chan struct{}, 1),
 		roster:   map[trust.Key]*record{},
+		appeals:  appeals{of: map[trust.Key]*appeal{}},
 	}
 	m.m = newMetrics(o.Registerer, m)
 	m.alone = o.Health.Declare(health.Warning{
@@ -186,7 +198,8 @@ func New(o Options) (*Mesh, error) {
 	})
 	m.gate = gate.New(o.Trust(), m.pressure, m.turnedAway)
 	m.door = join.NewDoor(o.Redeem, o.Logger, func(outcome string) { m.m.guests.WithLabelValues(outcome).Inc() })
-	m.transports = gate.NewTransports(m.gate, m.door.Take)
+	m.hearing = join.NewHearing(m.heedWord, o.Logger, func(outcome string) { m.m.words.WithLabelValues("in", outcome).Inc() })
+	m.transports = gate.NewTransports(m.gate, m.door.Take, m.hearing.Take)
 	m.pulse = pulse.New(pulse.Options{Probe: pulse.Probe, Received: m.received, Dead: m.dead,
 		Probed: func(outcome string) { m.m.probes.WithLabelValues(outcome).Inc() }})
 	if m.book, err = book.Open(filepath.Join(o.Dir, "peers.json")); err != nil {
@@ -208,8 +221,10 @@ func New(o Options) (*Mesh, error) {
 	m.sessions = session.New(session.Options{
 		Network: o.Network, Self: o.Identity.Public(), State: m.gate.State,
 		Certificate: o.Certificate, Root: o.ReplicaRoot, Relay: m.reach.Relaying, Software: o.Version,
+		Open:   []protocol.ID{join.WordProtocol},
 		Logger: o.Logger, Changed: m.standingChanged,
-		Met: func(outcome string) { m.m.hellos.WithLabelValues(outcome).Inc() }, Now: time.Now,
+		Heard: m.heard,
+		Met:   func(outcome string) { m.m.hellos.WithLabelValues(outcome).Inc() }, Now: time.Now,
 	})
 	return m, m.makeRPC()
 }

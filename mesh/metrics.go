@@ -7,6 +7,7 @@ import (
 type metrics struct {
 	refused    *prometheus.CounterVec // by reason
 	guests     *prometheus.CounterVec // by outcome
+	words      *prometheus.CounterVec // by direction and outcome
 	hellos     *prometheus.CounterVec // by outcome
 	turnedAway *prometheus.CounterVec // by standing
 	probes     *prometheus.CounterVec // by outcome
@@ -30,6 +31,7 @@ func newMetrics(reg prometheus.Registerer, m *Mesh) *metrics {
 	return &metrics{
 		refused:    counter("connections_refused_total", "Connections turned away by the gate.", "reason"),
 		guests:     counter("guests_total", "Conversations with guests.", "outcome"),
+		words:      counter("words_total", "Words of the roots that were brought past the roster.", "direction", "outcome"),
 		hellos:     counter("hellos_total", "Hellos heard from members.", "outcome"),
 		turnedAway: counter("streams_refused_total", "Streams reset because of their peer's standing.", "standing"),
 		probes:     counter("probes_total", "Probes of connections.", "outcome"),

@@ -24,7 +24,7 @@ import (
 // no member any more has no streams left, opens none, and is told why on a
 // connection that closes within a quarter of a second.
 func (m *Mesh) TrustChanged() {
-	state := m.o.Trust()
+	before, state := m.gate.State(), m.o.Trust()
 	m.gate.SetState(state)
 	select {
 	case <-m.ready:
@@ -48,10 +48,11 @@ func (m *Mesh) TrustChanged() {
 	for _, k := range gone {
 		m.forget(k)
 	}
-	m.book.Keep(member)
+	m.book.Keep(func(k trust.Key) bool { return member(k) || state.Outcast(k) })
 	m.sessions.Recheck()
 	m.discover.MembersChanged()
 	m.reach.RelaysChanged()
+	m.trustDoubted(before, state)
 }
 
 // noMember is what somebody hears who has left, or whom nobody remembers.
@@ -72,13 +73,7 @@ func (m *Mesh) Dismissed() bool {
 
 // expel ends the connection of somebody who is no member any more.
 func (m *Mesh) expel(c network.Conn, k trust.Key, state *trust.State) {
-	reason := noMember
-	if d, ok := state.Revocation(k); ok {
-		reason = "this island's key was revoked"
-		if d.Reason != "" {
-			reason += ": " + d.Reason
-		}
-	}
+	reason := whyNot(state, k)
 	for _, s := range c.GetStreams() {
 		_ = s.Reset()
 	}
@@ -120,6 +115,9 @@ func (m *Mesh) connected(_ network.Network, c network.Conn) {
 	}
 	m.pulse.Add(c)
 	m.noteDouble(c.RemotePeer())
+	if reach.Relayed(c) {
+		m.doubtOlder(c)
+	}
 	m.sessions.Reset(k)
 	m.events.poke(k)
 	m.tasks.do(func(ctx context.Context) {
@@ -145,6 +143,10 @@ func (m *Mesh) greet(ctx context.Context, c network.Conn) {
 			m.log.Debug("hello did not get through", "peer", k, "err", err)
 		}
 		_ = c.Close()
+		// Who keeps this island out hangs up after the handshake.
+		if ctx.Err() == nil && c.Stat().Direction == network.DirOutbound && m.best(c.RemotePeer(), false) == nil {
+			m.keptOut(k)
+		}
 	}
 }
 
@@ -167,6 +169,7 @@ func (m *Mesh) standingChanged(k trust.Key, from, to session.Standing, info sess
 		m.fault(k, info.Reason)
 		if info.ByPeer {
 			m.refusedBy(k, info.Reason)
+			m.keptOut(k)
 		}
 		for _, c := range m.swarm.ConnsToPeer(ident.Peer(k)) {
 			m.tasks.do(func(context.Context) {
@@ -219,6 +222,7 @@ func (m *Mesh) tell(k trust.Key) {
 		f(k)
 	}
 	if up {
+		m.appeals.drop(k)
 		m.remember(k)
 	}
 	m.review()

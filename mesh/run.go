@@ -72,6 +72,7 @@ func (m *Mesh) Run(ctx context.Context) error {
 // context.
 func (m *Mesh) partAll() {
 	m.door.Close()
+	m.hearing.Close()
 	m.tasks.close()
 	m.rememberAll()
 	for _, c := range m.swarm.Conns() {

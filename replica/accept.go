@@ -234,7 +234,11 @@ func (r *Replica) sign(st *stage, in *intent) (*replicapb.Document, error) {
 	if cur != nil {
 		r.clock.saw(cur.time)
 	}
-	return trust.NewDocument(r.o.Network, r.o.Author(), in.key, in.value, r.clock.next(), in.deleted), nil
+	author := r.o.Author()
+	if author.IsZero() { // the island left its network while somebody here still writes
+		return nil, refused(in.key, errors.New("cannot be signed: this island has no key of the network any more"))
+	}
+	return trust.NewDocument(r.o.Network, author, in.key, in.value, r.clock.next(), in.deleted), nil
 }
 
 // newer compares with what is held, reading it only where the times do not decide.

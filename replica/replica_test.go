@@ -61,6 +61,10 @@ func TestRefusedHere(t *testing.T) {
 	if _, err := x.Set(t.Context(), "rules/a", make([]byte, trust.MaxDocumentValue+1), 0); !errors.Is(err, ErrInvalid) {
 		t.Errorf("oversize: %v, want invalid", err)
 	}
+	x.key = trust.PrivateKey{} // the island left its network
+	if _, err := x.Set(t.Context(), "rules/a", []byte("v"), 0); !errors.Is(err, ErrRefused) {
+		t.Errorf("set without a key: %v, want refused", err)
+	}
 }
 
 func TestSyncBothWays(t *testing.T) {

@@ -41,6 +41,7 @@ func (e *Evaluator) Evaluate(docs []*replicapb.Document) (*State, []Refusal) {
 		State: &State{
 			network: e.network,
 			roots:   map[Key]struct{}{}, signers: map[Key]Signer{}, holders: map[Key]*holder{}, byName: map[string]*Member{},
+			deleted: map[Key]struct{}{},
 		},
 		values: values,
 		docs:   byKind(docs, values),

@@ -41,7 +41,13 @@ func (b *build) joining() {
 	records := map[Key]*record{}
 	b.each(KindMember, func(name string, d *replicapb.Document) error {
 		v, err := b.judgeMember(name, d, b.values)
-		if err == nil && !d.GetDeleted() {
+		switch {
+		case err != nil:
+		case d.GetDeleted():
+			if k, err := ParseKey(name); err == nil {
+				b.deleted[k] = struct{}{}
+			}
+		default:
 			k := v.Keys[0].Key
 			records[k] = &record{key: k, value: v, doc: d}
 		}

@@ -118,9 +118,11 @@ type State struct {
 	members  []*Member
 	byName   map[string]*Member
 	departed []Departed
-	invites  map[Key]*Invite
-	policy   *policy.Set
-	policed  bool
+	// deleted are the keys whose member document was deleted.
+	deleted map[Key]struct{}
+	invites map[Key]*Invite
+	policy  *policy.Set
+	policed bool
 	// values are those of the documents it follows from, decoded; never written.
 	values decoded
 }
@@ -226,6 +228,36 @@ func (s *State) Standing(k Key) Standing {
 		return Guest
 	}
 	return Unknown
+}
+
+// Outcast reports whether the documents name k and keep it out: it is revoked, has
+// left, or its member document was deleted. It says nothing of strangers.
+func (s *State) Outcast(k Key) bool {
+	switch s.Standing(k) {
+	case Left, Revoked:
+		return true
+	case Unknown:
+		_, ok := s.deleted[k]
+		return ok
+	}
+	return false
+}
+
+// Doubtful are the outcasts who are out by the word of a signer alone, since a time
+// as far as that is known: a root may yet say otherwise.
+func (s *State) Doubtful(since time.Time) (out []Key) {
+	for _, d := range s.departed {
+		bySelf := s.holders[d.By] != nil
+		if !s.IsRoot(d.By) && !bySelf && !d.At.Before(since) {
+			out = append(out, d.Key)
+		}
+	}
+	for k := range s.deleted {
+		if s.Standing(k) == Unknown {
+			out = append(out, k)
+		}
+	}
+	return out
 }
 
 // Invite finds an invitation by its guest key.

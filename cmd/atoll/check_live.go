@@ -17,12 +17,13 @@ import (
 	"github.com/atoll-mesh/atoll/config"
 )
 
-// Of how many series the rules are shown, how old they may be, and how many of
-// the largest groups are printed.
+// Of how many series the rules are shown, how old they may be, how many of the largest
+// groups are printed, and how many of all rules are asked for.
 const (
 	liveSeries  = 200_000
 	liveAge     = 10 * time.Minute
 	liveLargest = 3
+	liveTops    = 1000
 )
 
 // explain prints what the aggregation rules of a file make of the series that a
@@ -56,8 +57,29 @@ func (c *checkCmd) explain(ctx context.Context, w io.Writer, file string) error 
 	if len(sets) == liveSeries {
 		fmt.Fprintf(w, "there are more; the numbers below are of these %d\n", liveSeries)
 	}
-	for _, e := range aggregate.Explain(cfg.AggregateRules, series, liveLargest) {
+	all := aggregate.Explain(cfg.AggregateRules, series, liveLargest)
+	if err := c.recall(ctx, all); err != nil {
+		return err
+	}
+	for _, e := range all {
 		printExplanation(w, e)
+	}
+	return nil
+}
+
+// recall asks the island what its rules take that the store has no series for.
+func (c *checkCmd) recall(ctx context.Context, all []aggregate.Explanation) error {
+	if !slices.ContainsFunc(all, func(e aggregate.Explanation) bool { return e.Series == 0 && !e.Rule.KeepInput }) {
+		return nil
+	}
+	tops, err := aggregate.AskTop(ctx, c.URL, liveTops)
+	if err != nil {
+		return fmt.Errorf("ask %s what its rules take: %w", c.URL, err)
+	}
+	for i := range all {
+		if !all[i].Rule.KeepInput {
+			all[i].Recall(tops, liveLargest)
+		}
 	}
 	return nil
 }
@@ -95,8 +117,11 @@ func printExplanation(w io.Writer, e aggregate.Explanation) {
 	if e.Discarded > 0 {
 		fmt.Fprintf(w, "  of which input relabelling drops %d\n", e.Discarded)
 	}
+	if e.Running {
+		fmt.Fprintln(w, "  as the island says of the rule of this name that it runs")
+	}
 	if e.Series == 0 && !e.Rule.KeepInput {
-		fmt.Fprintln(w, "  so the store has none to show: `atoll top series` says how many it takes")
+		fmt.Fprintln(w, "  neither does the store have any, nor does the island run a rule of this name that takes some")
 		return
 	}
 	if e.Series == e.Discarded {
@@ -110,7 +135,13 @@ func printExplanation(w io.Writer, e aggregate.Explanation) {
 	for _, g := range e.Largest {
 		fmt.Fprintf(w, "  %8d series in %s\n", g.Series, g.Group)
 	}
-	fmt.Fprintf(w, "  for example %s goes into\n", e.Example)
+	switch {
+	case len(e.Outputs) == 0: // no group of it is among the largest of all
+	case e.Running:
+		fmt.Fprintln(w, "  the first of them goes into")
+	default:
+		fmt.Fprintf(w, "  for example %s goes into\n", e.Example)
+	}
 	for _, o := range e.Outputs {
 		fmt.Fprintf(w, "    %s\n", o)
 	}

@@ -38,6 +38,7 @@ type cli struct {
 	Revoke     revokeCmd                 `cmd:"" group:"mesh" help:"End another island's membership, or take back an invitation."`
 	Signer     signerCmd                 `cmd:"" group:"mesh" help:"Show, add or remove islands that may invite."`
 	Rotate     rotateCmd                 `cmd:"" group:"mesh" help:"Replace the node, signer or root key."`
+	Trust      trustCmd                  `cmd:"" group:"mesh" help:"Carry the network's documents of trust by hand."`
 	Promote    promoteCmd                `cmd:"" group:"mesh" help:"Have islands evaluate the network's rules."`
 	Demote     demoteCmd                 `cmd:"" group:"mesh" help:"End that."`
 	Peers      peersCmd                  `cmd:"" group:"mesh" help:"Show the other islands: how they are reached, and why not directly."`

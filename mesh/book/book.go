@@ -7,21 +7,23 @@
 package book
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"maps"
 	"math"
 	"os"
-	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	ma "github.com/multiformats/go-multiaddr"
 
+	"github.com/atoll-mesh/atoll/flow/durable"
 	"github.com/atoll-mesh/atoll/trust"
 )
 
@@ -51,24 +53,27 @@ type Book struct {
 	dirty chan struct{}
 
 	mu      sync.Mutex
-	entries map[trust.Key]packed
+	entries []packed // by key: a map of them would take twice the room
 }
 
 // packed is an Entry in half its room: there is one for each member, and few
 // are asked for.
 type packed struct {
+	key       trust.Key
 	addresses string // each in its binary form, after its length in two bytes
 	reached   int64  // Unix s
 }
 
-func pack(e Entry) packed {
+func byKey(p packed, k trust.Key) int { return p.key.Compare(k) }
+
+func pack(k trust.Key, e Entry) packed {
 	var b []byte
 	for _, a := range e.Addresses[:min(len(e.Addresses), MaxAddresses)] {
 		if raw := a.Bytes(); len(raw) <= math.MaxUint16 {
 			b = append(binary.BigEndian.AppendUint16(b, uint16(len(raw))), raw...)
 		}
 	}
-	return packed{string(b), e.Reached.Unix()}
+	return packed{k, string(b), e.Reached.Unix()}
 }
 
 func (p packed) entry() Entry {
@@ -86,7 +91,7 @@ func (p packed) entry() Entry {
 // Open reads the book at path, which may not exist yet. With an error comes an
 // empty book that is as good.
 func Open(path string) (*Book, error) {
-	b := &Book{path: path, dirty: make(chan struct{}, 1), entries: map[trust.Key]packed{}}
+	b := &Book{path: path, dirty: make(chan struct{}, 1)}
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return b, nil
@@ -97,37 +102,79 @@ func Open(path string) (*Book, error) {
 	if err != nil {
 		return b, fmt.Errorf("read the address book: %w", err)
 	}
-	raw, err := os.ReadFile(path)
-	if err == nil {
-		err = b.decode(raw)
-	}
-	if err != nil {
+	if err := b.read(); err != nil {
 		return b, errors.Join(fmt.Errorf("read the address book %s (set aside as .bad): %w", path, err), os.Rename(path, path+".bad"))
 	}
 	return b, nil
 }
 
-func (b *Book) decode(raw []byte) error {
-	var lines map[trust.Key]line
-	if err := json.Unmarshal(raw, &lines); err != nil {
+func (b *Book) read() error {
+	f, err := os.Open(b.path)
+	if err != nil {
 		return err
 	}
-	for k, l := range lines {
+	defer f.Close()
+	entries, err := decode(f)
+	if err == nil {
+		b.entries = entries
+	}
+	return err
+}
+
+// decode reads an object of lines, one after the other: all of a large network at
+// once would take many times the room of what is kept.
+func decode(r io.Reader) ([]packed, error) {
+	d := json.NewDecoder(r)
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return nil, errors.Join(fmt.Errorf("it begins with %v, want an object", t), err)
+	}
+	var out []packed
+	for d.More() {
+		t, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		text, _ := t.(string) // keys of objects are
+		k, err := trust.ParseKey(text)
+		if err != nil {
+			return nil, err
+		}
+		var l line
+		if err := d.Decode(&l); err != nil {
+			return nil, err
+		}
 		e := Entry{Reached: l.Reached}
 		for _, text := range l.Addresses {
 			if a, err := ma.NewMultiaddr(text); err == nil {
 				e.Addresses = append(e.Addresses, a)
 			}
 		}
-		b.entries[k] = pack(e)
+		out = append(out, pack(k, e))
 	}
-	return nil
+	if _, err := d.Token(); err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(out, func(p, q packed) int { return p.key.Compare(q.key) })
+	return slices.Clip(slices.CompactFunc(out, func(p, q packed) bool { return p.key == q.key })), nil
+}
+
+func (p packed) encode() ([]byte, error) {
+	e := p.entry()
+	l := line{Reached: e.Reached.UTC(), Addresses: make([]string, len(e.Addresses))}
+	for i, a := range e.Addresses {
+		l.Addresses[i] = a.String()
+	}
+	return json.Marshal(l)
 }
 
 // Get returns what is remembered of a member.
 func (b *Book) Get(k trust.Key) (Entry, bool) {
 	b.mu.Lock()
-	p, ok := b.entries[k]
+	i, ok := slices.BinarySearchFunc(b.entries, k, byKey)
+	var p packed
+	if ok {
+		p = b.entries[i]
+	}
 	b.mu.Unlock()
 	if !ok {
 		return Entry{}, false
@@ -140,10 +187,15 @@ func (b *Book) Put(k trust.Key, addresses []ma.Multiaddr, reached time.Time) {
 	if len(addresses) == 0 {
 		return
 	}
-	now := pack(Entry{Addresses: addresses, Reached: reached})
+	now := pack(k, Entry{Addresses: addresses, Reached: reached})
+	var old packed
 	b.mu.Lock()
-	old, had := b.entries[k]
-	b.entries[k] = now
+	i, had := slices.BinarySearchFunc(b.entries, k, byKey)
+	if had {
+		old, b.entries[i] = b.entries[i], now
+	} else {
+		b.entries = slices.Insert(b.entries, i, now)
+	}
 	b.mu.Unlock()
 	if !had || old.addresses != now.addresses || now.reached-old.reached > 3600 {
 		b.touch()
@@ -154,7 +206,7 @@ func (b *Book) Put(k trust.Key, addresses []ma.Multiaddr, reached time.Time) {
 func (b *Book) Keep(ok func(trust.Key) bool) {
 	b.mu.Lock()
 	before := len(b.entries)
-	maps.DeleteFunc(b.entries, func(k trust.Key, _ packed) bool { return !ok(k) })
+	b.entries = slices.DeleteFunc(b.entries, func(p packed) bool { return !ok(p.key) })
 	changed := len(b.entries) != before
 	b.mu.Unlock()
 	if changed {
@@ -200,31 +252,29 @@ func (b *Book) Run(ctx context.Context, failed func(error)) {
 // Save writes the book now.
 func (b *Book) Save() error {
 	b.mu.Lock()
-	lines := make(map[trust.Key]line, len(b.entries))
-	for k, p := range b.entries {
-		e := p.entry()
-		l := line{Reached: e.Reached.UTC().Truncate(time.Second), Addresses: make([]string, len(e.Addresses))}
-		for i, a := range e.Addresses {
-			l.Addresses[i] = a.String()
-		}
-		lines[k] = l
-	}
+	entries := slices.Clone(b.entries)
 	b.mu.Unlock()
-	raw, err := json.MarshalIndent(lines, "", "\t")
-	if err != nil {
-		return fmt.Errorf("write the address book: %w", err)
-	}
-	tmp, err := os.CreateTemp(filepath.Dir(b.path), filepath.Base(b.path)+".*.tmp")
-	if err != nil {
-		return fmt.Errorf("write the address book: %w", err)
-	}
-	_, err = tmp.Write(raw)
-	if err = errors.Join(err, tmp.Close()); err == nil {
-		err = os.Rename(tmp.Name(), b.path)
-	}
-	if err != nil {
-		_ = os.Remove(tmp.Name())
+	if err := durable.WriteFrom(b.path, 0o600, func(w io.Writer) error { return write(w, entries) }); err != nil {
 		return fmt.Errorf("write the address book: %w", err)
 	}
 	return nil
+}
+
+// write is decode's opposite, a member a line.
+func write(w io.Writer, entries []packed) error {
+	b := bufio.NewWriter(w)
+	between := "{\n"
+	for _, p := range entries {
+		l, err := p.encode()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(b, "%s\t%q: %s", between, p.key, l)
+		between = ",\n"
+	}
+	if len(entries) == 0 {
+		fmt.Fprint(b, "{")
+	}
+	fmt.Fprint(b, "\n}\n")
+	return b.Flush() // which has what went wrong before
 }

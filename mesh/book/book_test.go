@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -115,14 +116,24 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"12D3KooWJScjcmnwm27si7XEVvQNbDAEVVsgYPS3eEMqEijK47yD":{"addresses":["/ip4/11.0.0.1/tcp/1","x"],"reached":"2026-11-22T12:00:00Z"}}`))
 	f.Add([]byte(`{`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		b := &Book{entries: map[trust.Key]packed{}}
-		if b.decode(raw) != nil {
+		entries, err := decode(bytes.NewReader(raw))
+		if err != nil {
 			return
 		}
-		for k, p := range b.entries {
-			if e := p.entry(); len(e.Addresses) > MaxAddresses || pack(e) != p {
-				t.Errorf("%s has %d addresses, packed as %v and then %v", k, len(e.Addresses), p, pack(e))
+		for n, p := range entries {
+			if e := p.entry(); len(e.Addresses) > MaxAddresses || pack(p.key, e) != p {
+				t.Errorf("%s has %d addresses, packed as %v and then %v", p.key, len(e.Addresses), p, pack(p.key, e))
 			}
+			if n > 0 && entries[n-1].key.Compare(p.key) >= 0 {
+				t.Errorf("%s comes after %s", p.key, entries[n-1].key)
+			}
+		}
+		var out bytes.Buffer
+		if err := write(&out, entries); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := decode(&out); err != nil || !slices.Equal(again, entries) {
+			t.Errorf("%v is read again as %v: %v", entries, again, err)
 		}
 	})
 }

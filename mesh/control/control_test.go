@@ -96,7 +96,7 @@ func TestSocketOfTheDead(t *testing.T) {
 // TestReadRoutes serve nothing that changes.
 func TestReadRoutes(t *testing.T) {
 	mux := ReadRoutes(View{}, slog.New(slog.DiscardHandler))
-	for _, route := range []string{"init", "invite", "withdraw", "join", "leave", "revoke", "rotate", "signer"} {
+	for _, route := range []string{"init", "invite", "withdraw", "join", "leave", "revoke", "rotate", "signer", "trust"} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://x"+Prefix+route, nil)
 		if err != nil {
 			t.Fatal(err)

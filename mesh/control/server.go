@@ -34,6 +34,9 @@ type Governance struct {
 	Rotate      func(context.Context, RotateRequest) (RotateResult, error)
 	Signer      func(context.Context, SignerRequest) (SignerResult, error)
 	Promote     func(context.Context, PromoteRequest) (PromoteResult, error)
+	// Export writes all documents of trust as a file, Import takes over such a file.
+	Export func(io.Writer) error
+	Import func(context.Context, io.Reader) (ImportResult, error)
 }
 
 // View is what anybody who may read can ask.
@@ -73,6 +76,7 @@ func AllRoutes(v View, g Governance, log *slog.Logger) *http.ServeMux {
 	mux.Handle("POST "+Prefix+"rotate", act(log, g.Rotate))
 	mux.Handle("POST "+Prefix+"signer", act(log, g.Signer))
 	mux.Handle("POST "+Prefix+"promote", act(log, g.Promote))
+	trustRoutes(mux, g, log)
 	return mux
 }
 

@@ -58,6 +58,12 @@ func (g *Gate) Standing(p peer.ID) trust.Standing {
 	return g.state.Load().Standing(k)
 }
 
+// outcast reports whether a peer is kept out though the documents name it.
+func (g *Gate) outcast(p peer.ID) bool {
+	k, ok := ident.Key(p)
+	return ok && g.state.Load().Outcast(k)
+}
+
 // Member reports whether a peer is in the roster.
 func (g *Gate) Member(p peer.ID) bool { return g.Standing(p) == trust.MemberStanding }
 
@@ -71,8 +77,8 @@ func (g *Gate) InterceptAddrDial(peer.ID, ma.Multiaddr) bool { return true }
 func (g *Gate) InterceptAccept(network.ConnMultiaddrs) bool { return true }
 
 // InterceptSecured sees every direct, relayed and punched connection once its
-// peer's key is proved. Guests pass on direct inbound ones; Listener takes them
-// out before the swarm sees them.
+// peer's key is proved. Guests and outcasts pass on direct inbound ones; Listener
+// takes them out before the swarm sees them.
 func (g *Gate) InterceptSecured(dir network.Direction, p peer.ID, c network.ConnMultiaddrs) bool {
 	standing := g.Standing(p)
 	switch {
@@ -81,7 +87,8 @@ func (g *Gate) InterceptSecured(dir network.Direction, p peer.ID, c network.Conn
 			g.pressure.Admitted(c.RemoteMultiaddr())
 		}
 		return true
-	case standing == trust.Guest && dir == network.DirInbound && !ident.Relayed(c.RemoteMultiaddr()):
+	case dir != network.DirInbound || ident.Relayed(c.RemoteMultiaddr()):
+	case standing == trust.Guest, g.outcast(p):
 		return true
 	}
 	g.refused(p, c.RemoteMultiaddr(), reason(standing))

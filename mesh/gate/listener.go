@@ -23,14 +23,15 @@ import (
 
 var errNoTCP = errors.New("dial over TCP: this island does not listen on TCP")
 
-// Door takes over the connection of a guest, and closes it. It must not block.
+// Door takes over the connection of somebody who is no member, and closes it. It
+// must not block.
 type Door func(transport.CapableConn)
 
 // Transports builds libp2p's TCP and QUIC transports with listeners that hand
-// guests to the door.
+// guests to one door and outcasts to another.
 type Transports struct {
-	gate *Gate
-	door Door
+	gate             *Gate
+	guests, outcasts Door
 	// Wires counts what the TCP connections carry.
 	Wires Wires
 
@@ -40,7 +41,9 @@ type Transports struct {
 }
 
 // NewTransports returns the constructors for one host.
-func NewTransports(g *Gate, door Door) *Transports { return &Transports{gate: g, door: door} }
+func NewTransports(g *Gate, guests, outcasts Door) *Transports {
+	return &Transports{gate: g, guests: guests, outcasts: outcasts}
+}
 
 // TCP is a constructor for libp2p.Transport.
 func (ts *Transports) TCP(u transport.Upgrader, rm network.ResourceManager) (transport.Transport, error) {
@@ -112,8 +115,8 @@ func (t *quicTransport) Listen(a ma.Multiaddr) (transport.Listener, error) {
 	return w, nil
 }
 
-// listener sorts what a transport accepted: members to the swarm, guests to the
-// door. Connections that this island dialled itself beside an existing one come
+// listener sorts what a transport accepted: members to the swarm, guests and
+// outcasts to their doors. Connections that this island dialled itself beside an existing one come
 // in here too, because the swarm never dials a peer twice.
 type listener struct {
 	transport.Listener
@@ -159,9 +162,14 @@ func (l *listener) sort() {
 				_ = c.Close()
 			}
 		case trust.Guest:
-			l.ts.door(c)
-		default: // the roster changed since the handshake
-			_ = c.CloseWithError(network.ConnGated)
+			l.ts.guests(c)
+		default:
+			if !l.ts.gate.outcast(c.RemotePeer()) { // the roster changed since the handshake
+				_ = c.CloseWithError(network.ConnGated)
+				continue
+			}
+			l.ts.gate.refused(c.RemotePeer(), c.RemoteMultiaddr(), reason(standing))
+			l.ts.outcasts(c)
 		}
 	}
 }

@@ -126,7 +126,7 @@ func (d *Door) converse(ctx context.Context, c transport.CapableConn) (outcome s
 	var req meshpb.JoinRequest
 	if err := frame.Read(s, MaxRequest, &req); err != nil {
 		_ = frame.Write(s, MaxResponse, &meshpb.JoinResponse{Refusal: "the request could not be read: " + err.Error()})
-		d.linger(c, s)
+		linger(c, s)
 		return "malformed", err
 	}
 	resp, err := d.redeem(ctx, guest, &req)
@@ -143,7 +143,7 @@ func (d *Door) converse(ctx context.Context, c transport.CapableConn) (outcome s
 	if werr := frame.Write(s, MaxResponse, resp); werr != nil {
 		return "failed", errors.Join(err, fmt.Errorf("answer the guest: %w", werr))
 	}
-	d.linger(c, s)
+	linger(c, s)
 	return outcome, err
 }
 
@@ -168,9 +168,9 @@ func (d *Door) stream(ctx context.Context, c transport.CapableConn) (network.Mux
 	return nil, fmt.Errorf("agree with the guest on %s in %d streams: %w", Protocol, maxStreams, err)
 }
 
-// linger lets the guest read the answer and hang up before the connection is
+// linger lets a guest read the answer and hang up before the connection is
 // closed: closing TCP here throws away what is under way.
-func (d *Door) linger(c transport.CapableConn, s network.MuxedStream) {
+func linger(c transport.CapableConn, s network.MuxedStream) {
 	_ = s.CloseWrite()
 	t := time.AfterFunc(lingerFor, func() { _ = c.Close() })
 	defer t.Stop()

@@ -2,6 +2,7 @@ package reach
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
@@ -27,6 +28,7 @@ const (
 	spareAfter   = 30 * time.Second
 	punchTick    = 5 * time.Second
 	punchAtOnce  = 4
+	maxCut       = 3
 	maxPunchRows = 4096
 )
 
@@ -39,6 +41,8 @@ type row struct {
 	step     int
 	next     time.Time
 	running  bool
+	again    bool // there was news while an attempt was running
+	cut      int  // attempts in a row that ended before a hole was tried
 	last     time.Time
 	err      string // of the last attempt
 	at       uint64 // digest of the peer's addresses
@@ -170,8 +174,8 @@ func (p *puncher) look(now time.Time) []peer.ID {
 		r.direct = time.Time{}
 		if at := whereabouts(p.host, id); at != r.at {
 			// It moved, or said more of itself: waiting longer makes no sense.
-			if r.at != 0 && !r.running {
-				r.step, r.next = 0, now
+			if r.at != 0 {
+				r.step, r.next, r.again = 0, now, r.running
 			}
 			r.at = at
 		}
@@ -253,13 +257,17 @@ func (p *puncher) attempt(id peer.ID) {
 		return
 	}
 	ClearBackoff(p.host, id)
+	before, _ := p.row(id)
 	err := svc.DirectConnect(id)
+	if errors.Is(err, holepunch.ErrHolePunchActive) {
+		p.postpone(id) // the library is at it, perhaps over a connection that is dead
+		return
+	}
 	p.mu.Lock()
 	r := p.rows[id]
 	if r != nil {
 		r.running = false
-		r.step = min(r.step+1, len(punchAfter)-1)
-		r.next = time.Now().Add(punchAfter[r.step])
+		r.wait(err != nil && r.attempts == before.attempts, time.Now())
 		if err != nil && r.err == "" {
 			r.err = err.Error()
 		}
@@ -267,6 +275,22 @@ func (p *puncher) attempt(id peer.ID) {
 	p.mu.Unlock()
 	if err != nil {
 		p.log.Debug("path stays relayed", "peer", id, "err", err)
+	}
+}
+
+// wait sets when the next attempt is due. One that was cut off, as by the end of
+// the connection over which it was arranged, is made again soon, but not for ever:
+// some peers cannot punch.
+func (r *row) wait(cut bool, now time.Time) {
+	switch {
+	case r.again:
+		r.again, r.cut, r.step, r.next = false, 0, 0, now
+	case cut && r.cut < maxCut:
+		r.cut++
+		r.next = now.Add(punchTick)
+	default:
+		r.cut, r.step = 0, min(r.step+1, len(punchAfter)-1)
+		r.next = now.Add(punchAfter[r.step])
 	}
 }
 
@@ -280,6 +304,23 @@ func (p *puncher) again(id peer.ID) {
 	}
 	p.mu.Unlock()
 	poke(p.kick)
+}
+
+// anew ends the wait of one peer, if holes were tried to it in vain.
+func (p *puncher) anew(id peer.ID) {
+	p.mu.Lock()
+	r := p.rows[id]
+	tried := r != nil && !r.running && r.attempts > 0
+	if tried {
+		r.step, r.next = 0, time.Time{}
+	}
+	if r != nil && r.running {
+		r.again = true
+	}
+	p.mu.Unlock()
+	if tried {
+		poke(p.kick)
+	}
 }
 
 // Trace is called by the library for each step of each attempt, its own and

@@ -171,6 +171,51 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
+func TestAnew(t *testing.T) {
+	due := time.Now().Add(time.Hour)
+	p := &puncher{kick: make(chan struct{}, 1), rows: map[peer.ID]*row{
+		"in vain": {attempts: 3, step: 2, next: due}, "first": {next: due}, "at it": {attempts: 3, running: true, next: due},
+	}}
+	for _, id := range []peer.ID{"first", "at it", "unknown"} { // one of them is tried again when it is over
+		p.anew(id)
+		if r, known := p.row(id); len(p.kick) > 0 || known && !r.next.Equal(due) {
+			t.Errorf("%s does not wait any more: %+v", id, r)
+		}
+	}
+	if r, _ := p.row("at it"); !r.again {
+		t.Error("news that came during an attempt are forgotten")
+	}
+	p.anew("in vain")
+	if r, _ := p.row("in vain"); len(p.kick) == 0 || r.step != 0 || !r.next.IsZero() {
+		t.Errorf("who failed before still waits: %+v", r)
+	}
+}
+
+func TestWaitForNextAttempt(t *testing.T) {
+	now := time.Now()
+	var r row
+	for i, want := range []struct {
+		cut, again bool
+		after      time.Duration
+	}{
+		{false, false, 5 * time.Minute},
+		{true, false, punchTick},
+		{true, false, punchTick},
+		{true, false, punchTick},
+		{true, false, 15 * time.Minute}, // it cannot punch
+		{true, false, punchTick},
+		{false, false, time.Hour},
+		{false, false, time.Hour},
+		{false, true, 0},
+		{false, false, 5 * time.Minute},
+	} {
+		r.again = want.again
+		if r.wait(want.cut, now); r.next.Sub(now) != want.after || r.again {
+			t.Errorf("attempt %d: next after %v, want %v; %+v", i, r.next.Sub(now), want.after, r)
+		}
+	}
+}
+
 func TestAsleep(t *testing.T) {
 	if asleep(6*time.Second, 5*time.Second) || asleep(-time.Hour, time.Second) || !asleep(time.Hour, 5*time.Second) {
 		t.Error("only a wall clock that ran ahead means sleep")

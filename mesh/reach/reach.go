@@ -186,6 +186,10 @@ func (r *Reach) RelaysChanged() {
 // when the id is empty.
 func (r *Reach) PunchNow(id peer.ID) { r.punch.again(id) }
 
+// PunchAnew ends the wait for a further attempt to get a direct path to a peer,
+// where earlier ones failed.
+func (r *Reach) PunchAnew(id peer.ID) { r.punch.anew(id) }
+
 // NetworkChanged makes this island find everything out anew: who sees it where,
 // which relays still know it, which paths can be direct. Run calls it by itself
 // when addresses or routes of the machine change, or it woke from sleep.

@@ -54,6 +54,7 @@ func (s *Sessions) Greet(ctx context.Context, c network.Conn) error {
 		_ = stream.Reset()
 		return fmt.Errorf("hear the answer to a hello: %w", err)
 	}
+	s.o.Heard(c, answer.GetObserved())
 	refusal := s.hear(k, &answer, time.Since(sent)/2)
 	if refusal != "" {
 		_ = frame.Write(rw, MaxHello, s.refusal(refusal))
@@ -83,6 +84,7 @@ func (s *Sessions) Answer(stream network.Stream) {
 		s.hear(k, &h, 0)
 		return
 	}
+	s.o.Heard(c, h.GetObserved())
 	answer := s.hello(c.RemoteMultiaddr().Bytes())
 	if refusal := s.hear(k, &h, 0); refusal != "" {
 		answer = s.refusal(refusal)

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/protocol"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/atoll-mesh/atoll/trust"
@@ -68,10 +70,15 @@ type Options struct {
 	// Relay reports whether this island offers to relay.
 	Relay    func() bool
 	Software string
-	Logger   *slog.Logger
+	// Open are protocols beside those of Always that need no good standing.
+	Open   []protocol.ID
+	Logger *slog.Logger
 	// Changed is told each change of a standing, outside all locks, in order for
 	// each peer.
 	Changed func(peer trust.Key, from, to Standing, info Info)
+	// Heard is told of each hello, and of the address under which its sender sees this
+	// island, as it was sent; nil tells nobody.
+	Heard func(c network.Conn, observed []byte)
 	// Met counts the outcome of each hello.
 	Met func(outcome string)
 	Now func() time.Time
@@ -95,7 +102,12 @@ type entry struct {
 }
 
 // New returns sessions without peers.
-func New(o Options) *Sessions { return &Sessions{o: o, peers: map[trust.Key]*entry{}} }
+func New(o Options) *Sessions {
+	if o.Heard == nil {
+		o.Heard = func(network.Conn, []byte) {}
+	}
+	return &Sessions{o: o, peers: map[trust.Key]*entry{}}
+}
 
 // Get returns what is known of a peer.
 func (s *Sessions) Get(k trust.Key) (Info, bool) {

@@ -24,7 +24,7 @@ func Always() []protocol.ID { return []protocol.ID{Protocol, ping.ID, identify.I
 // and then asks the peer's standing. Peers in quarantine may speak what is in
 // quarantined too. turnedAway counts the streams that were reset.
 func (s *Sessions) Gate(mux protocol.Switch, quarantined []protocol.ID, turnedAway func(Standing)) network.StreamHandler {
-	always := Always()
+	always := append(Always(), s.o.Open...)
 	return func(stream network.Stream) {
 		k, ok := ident.Key(stream.Conn().RemotePeer())
 		if !ok || s.o.State().Standing(k) != trust.MemberStanding {

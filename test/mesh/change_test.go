@@ -142,13 +142,13 @@ func verifyAudit(t *testing.T, s *site, did ...string) {
 		}
 	}
 	lines := strings.SplitAfter(strings.TrimSpace(log), "\n")
-	if len(lines) < 3 {
+	if len(lines) < 2 {
 		t.Fatalf("the log of %s has %d lines only:\n%s", s.name, len(lines), log)
 	}
 	tampered := map[string]string{
 		"a changed word":       strings.Replace(log, `"actor":"`, `"actor":"not `, 1),
-		"a line taken out":     strings.Join(append([]string{lines[0]}, lines[2:]...), ""),
-		"two lines exchanged":  strings.Join(append([]string{lines[0], lines[2], lines[1]}, lines[3:]...), ""),
+		"a line taken out":     strings.Join(lines[1:], ""),
+		"two lines exchanged":  strings.Join(append([]string{lines[1], lines[0]}, lines[2:]...), ""),
 		"a line that is twice": lines[0] + log,
 	}
 	for what, text := range tampered {

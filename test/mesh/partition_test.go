@@ -10,15 +10,11 @@ import (
 	"github.com/atoll-mesh/atoll/lab"
 )
 
-// TestPartition parts nine islands into four and five while both sides write.
+// TestPartition parts nine islands into four and five for a minute, while both sides
+// write.
 func TestPartition(t *testing.T) {
 	t.Parallel()
-	apart := 20 * time.Second
-	if long() {
-		apart = time.Minute
-	} else {
-		t.Logf("parted for %s only; ATOLL_LONG=1 makes it a minute", apart)
-	}
+	const apart = time.Minute
 	l := lab.New(t)
 	w := l.WAN(lab.WANOptions{})
 	w.SetDelay("eu", "us", 40*time.Millisecond)

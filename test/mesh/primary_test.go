@@ -213,6 +213,27 @@ func TestPrimaries(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// What is told in the last moment before a death is told once more.
+	eventually(t, obeyWithin, "the others know what was told", func() error {
+		for _, s := range left {
+			docs, err := s.documents("alertstate/")
+			if err != nil {
+				return err
+			}
+			noted := 0
+			for key := range docs {
+				text, err := s.value(key)
+				if err != nil {
+					return err
+				}
+				noted += strings.Count(text, `"receiver"`)
+			}
+			if noted < 3 {
+				return fmt.Errorf("%s knows of %d notifications", s.name, noted)
+			}
+		}
+		return nil
+	})
 	lost.kill()
 	took := eventually(t, 2*takeOverWithin, "another primary goes on with the group", func() error {
 		for _, s := range left {

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/klauspost/compress/snappy"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/prompb"
@@ -75,10 +74,15 @@ type globalAnswer struct {
 }
 
 // everywhere asks about all islands.
-func (s *site) everywhere(path string, form url.Values) (a globalAnswer, err error) {
+func (s *site) everywhere(path string, form url.Values) (globalAnswer, error) {
+	return s.within(deadline, time.Second, path, form)
+}
+
+// within gives each island so long, and the answer a while more.
+func (s *site) within(each, more time.Duration, path string, form url.Values) (a globalAnswer, err error) {
 	form.Set("scope", "all")
-	form.Set("deadline", deadline.String())
-	client := &http.Client{Transport: &http.Transport{DialContext: s.node.Dial, DisableKeepAlives: true}, Timeout: deadline + time.Second}
+	form.Set("deadline", each.String())
+	client := &http.Client{Transport: &http.Transport{DialContext: s.node.Dial, DisableKeepAlives: true}, Timeout: each + more}
 	resp, err := client.Get("http://127.0.0.1:59080/api/v1/" + path + "?" + form.Encode())
 	if err != nil {
 		return a, err
@@ -260,13 +264,7 @@ func TestGlobalQuery(t *testing.T) {
 	sites[6].join(sites[0].invite("eu", "--role", "vantage"))
 	meshed(t, sites...)
 	vantage, sites, names := sites[6], sites[:6], names[:6:6]
-	m := merge(t, time.Now().Add(-30*time.Second).Truncate(10*time.Second), names)
-	for n, s := range sites {
-		raw, err := (&prompb.WriteRequest{Timeseries: history(n, s.name, m.end)}).Marshal()
-		if err = errors.Join(err, (&feed{to: s}).send(s.node.HTTPClient(), snappy.Encode(nil, raw))); err != nil {
-			t.Fatal(err)
-		}
-	}
+	m := fill(t, sites...)
 	every(t, sites, func(s *site) error { return errors.Join(m.lists(s), m.right(s, expressions...)) })
 	out, err := sites[5].node.Command(t.Context(), binary, "query", "--scope", "all", "--receipt", "--time", m.end.Format(time.RFC3339), "count(depth)").CombinedOutput()
 	for _, want := range append(names, "ISLAND", "answered", "evaluated there:  count(depth)", "36") {

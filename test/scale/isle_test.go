@@ -26,8 +26,8 @@ import (
 // basePort is below the ports that the kernel gives to who dials.
 const basePort = 10_000
 
-func address(i int) []byte {
-	return ma.StringCast(fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", basePort+i)).Bytes()
+func address(i int) [][]byte {
+	return [][]byte{ma.StringCast(fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", basePort+i)).Bytes()}
 }
 
 // isle is an island without the rooms that collect and store.

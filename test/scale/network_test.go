@@ -25,7 +25,7 @@ type network struct {
 	id     trust.NetworkID
 	signer trust.PrivateKey
 	keys   []trust.PrivateKey
-	at     map[trust.Key]int
+	others []trust.Bootstrap // all
 	docs   []*replicapb.Document
 	clock  uint64
 	judge  judge
@@ -33,7 +33,7 @@ type network struct {
 
 // newNetwork founds a network and admits n islands of five regions.
 func newNetwork(t testing.TB, n int) *network {
-	w := &network{t: t, dir: onMemory(t), at: map[trust.Key]int{}}
+	w := &network{t: t, dir: onMemory(t)}
 	home, err := trust.OpenHome(filepath.Join(w.dir, "founder"))
 	must(t, err)
 	founded := time.Now().Add(-time.Hour)
@@ -62,7 +62,7 @@ func newNetwork(t testing.TB, n int) *network {
 		w.docs = append(w.docs, w.sign(trust.MemberDocument(k.Public()), value))
 	}
 	for i, k := range w.keys {
-		w.at[k.Public()] = i
+		w.others = append(w.others, trust.Bootstrap{Key: k.Public(), Addresses: address(i)})
 	}
 	w.template()
 	return w
@@ -143,7 +143,7 @@ func (w *network) acquainted(i, n int) []trust.Bootstrap {
 	var out []trust.Bootstrap
 	for _, j := range rand.New(rand.NewPCG(1, uint64(i))).Perm(len(w.keys)) {
 		if j != i && len(out) < n {
-			out = append(out, trust.Bootstrap{Key: w.keys[j].Public(), Addresses: [][]byte{address(j)}})
+			out = append(out, w.others[j])
 		}
 	}
 	return out

@@ -15,7 +15,7 @@ import (
 
 const (
 	// patience is how long anything may take on a machine that does other things too.
-	patience = 5 * time.Minute
+	patience = 10 * time.Minute
 	changes  = 10
 	// idleBytes are allowed per connection and second, both directions together.
 	idleBytes = 100
