@@ -27,6 +27,9 @@ import (
 // tick is how often windows are looked at.
 const tick = 200 * time.Millisecond
 
+// lookInterval is how often rules are looked through for full ones.
+const lookInterval = 10 * time.Second
+
 // Options is what an Aggregator needs from the rest of the island.
 type Options struct {
 	Config Config
@@ -57,6 +60,8 @@ type Aggregator struct {
 	journal *journal.Journal // nil without a directory
 	out     outlet
 	now     func() time.Time
+
+	overflow *overflow
 
 	// unsaved: the last attempt to write a checkpoint did not work.
 	unsaved atomic.Bool
@@ -118,6 +123,7 @@ func (a *Aggregator) open(o Options) (err error) {
 	if a.sinks, err = openSinks(o); err != nil {
 		return err
 	}
+	a.overflow = newOverflow(o.Health, a.log)
 	a.out = outlet{m: a.m, log: a.log, most: o.Config.Pending, trouble: declareTrouble(o.Health)}
 	if a.sinks != nil {
 		a.out.sinks = a.sinks
@@ -149,6 +155,8 @@ func (a *Aggregator) loop(ctx context.Context) {
 	defer checkpoints.Stop()
 	early := time.NewTicker(time.Second)
 	defer early.Stop()
+	looks := time.NewTicker(lookInterval)
+	defer looks.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -158,6 +166,8 @@ func (a *Aggregator) loop(ctx context.Context) {
 			a.seal(ctx)
 		case <-early.C:
 			a.checkpointEarly()
+		case <-looks.C:
+			a.overflow.look(a.engine.Full())
 		case <-checkpoints.C:
 			a.checkpoint()
 		case <-a.reloaded:

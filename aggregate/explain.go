@@ -25,6 +25,8 @@ type Explanation struct {
 	// contributes; those of a distribution stand for all its buckets.
 	Example labels.Labels
 	Outputs []labels.Labels
+	// Running: it is what a rule of this name takes in an island, see Recall.
+	Running bool
 }
 
 // GroupSize is a group and the number of series in it.
@@ -67,15 +69,40 @@ func (e *Explanation) show(ls labels.Labels, sizes map[uint64]*GroupSize, builde
 		sizes[hash] = &GroupSize{Group: group}
 	}
 	sizes[hash].Series++
-	if !e.Example.IsEmpty() {
-		return
+	if e.Example.IsEmpty() {
+		e.Example = ls
+		e.outputs(group)
 	}
-	e.Example = ls
+}
+
+// outputs are the series that a group is made into.
+func (e *Explanation) outputs(group labels.Labels) {
 	for _, o := range e.Rule.Outputs {
 		for _, extra := range extras(e.Rule, o) {
 			if made, ok := e.Rule.Series(group, o, extra...); ok {
 				e.Outputs = append(e.Outputs, made)
 			}
+		}
+	}
+}
+
+// Recall says of a rule that no series were shown to what a running island says of the
+// rule of that name, the largest groups only: so it is where samples are not stored.
+func (e *Explanation) Recall(t Tops, largest int) {
+	i := slices.IndexFunc(t.Rules, func(r RuleTop) bool { return r.Rule == e.Rule.Label })
+	if e.Series > 0 || i < 0 || t.Rules[i].Series == 0 {
+		return
+	}
+	e.Running, e.Series, e.Groups = true, t.Rules[i].Series, t.Rules[i].Groups
+	for _, g := range t.Groups {
+		if g.Rule != e.Rule.Label {
+			continue
+		}
+		if e.Outputs == nil {
+			e.outputs(g.Group)
+		}
+		if len(e.Largest) < largest {
+			e.Largest = append(e.Largest, GroupSize{Group: g.Group, Series: g.Series})
 		}
 	}
 }

@@ -95,6 +95,27 @@ func TestTop(t *testing.T) {
 	equal(t, "less than none", r.Top(-1), Tops{Rules: []RuleTop{}, Groups: []GroupTop{}, Labels: []LabelTop{}})
 }
 
+// What a rule makes whose samples are not stored is what the island's rule takes.
+func TestRecall(t *testing.T) {
+	r := newRig(t, topRules, nil)
+	newClient(t, r.Appendable(newMemory())).send(10, 1, series("kept", "a"), series("dropped", "a"), series("dropped", "b"))
+	all := Explain(loadRules(t, topRules), slices.Values([]labels.Labels{series("kept", "a")}), 1)
+	for i := range all {
+		all[i].Recall(r.Top(10), 1)
+	}
+	small, big := all[0], all[1]
+	if small.Running || !big.Running {
+		t.Fatalf("running: small %v, big %v, want only big", small.Running, big.Running)
+	}
+	equal(t, "series and groups of big", []int{big.Series, big.Groups}, []int{2, 2})
+	equal(t, "largest of big", big.Largest, []GroupSize{{labels.FromStrings("__name__", "dropped", "instance", "a"), 1}})
+	equal(t, "outputs of big", big.Outputs, []labels.Labels{labels.FromStrings("__name__", "dropped:1m_by_instance_total", "instance", "a")})
+	none := Explanation{Rule: big.Rule}
+	if none.Recall(Tops{}, 1); none.Running || none.Series != 0 {
+		t.Errorf("an island without the rule said %+v", none)
+	}
+}
+
 func TestAskTop(t *testing.T) {
 	status, body := http.StatusOK, ""
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

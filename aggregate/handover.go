@@ -7,8 +7,8 @@ import (
 	"github.com/atoll-mesh/atoll/aggregate/partial"
 )
 
-// giving is how long series that others receive too may take to change hands.
-const giving = 6 * time.Second
+// giving is how long series may take to change hands.
+const giving = 9 * time.Second
 
 // HandOver gives what this island has of the windows of distributed rules to the
 // others, so that it can leave the network without a loss: series that others

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/atoll-mesh/atoll/aggregate/journal"
 	"github.com/atoll-mesh/atoll/aggregate/partial"
+	"github.com/atoll-mesh/atoll/aggregate/share"
 	"github.com/atoll-mesh/atoll/aggregate/sink"
 )
 
@@ -69,6 +71,12 @@ func (a *Aggregator) recover() error {
 	frames := 0
 	err = a.journal.Replay(seq, func(frame []byte) error {
 		frames++
+		if share.IsNote(frame) {
+			if a.shared.waits {
+				a.shared.notes = append(a.shared.notes, slices.Clone(frame))
+			}
+			return nil
+		}
 		return a.engine.ReplayFrame(frame, func(w *partial.Window) error {
 			a.replayed = append(a.replayed, a.finish(w)...)
 			return nil
@@ -92,7 +100,7 @@ func (a *Aggregator) checkpoint() (saved bool) {
 	}
 	a.turn.Lock()
 	defer a.turn.Unlock()
-	if a.out.waits() || len(a.replayed) > 0 || len(a.shared.windows) > 0 {
+	if a.out.waits() || len(a.replayed)+len(a.shared.windows)+len(a.shared.notes) > 0 {
 		return false
 	}
 	// What is journalled between here and the snapshot is in both; the engine does

@@ -45,6 +45,8 @@ type shared struct {
 	// leaves: it has handed over what it had; windows wait until it has left.
 	leaves  bool
 	windows []*partial.Window
+	// notes of a share, of the journal, wait too.
+	notes [][]byte
 	// state is of the last share, for the next.
 	state []byte
 }
@@ -59,18 +61,20 @@ func (a *Aggregator) Enter(n Network) (run func(context.Context) error, err erro
 	if a.opts.Dir != "" {
 		dir = filepath.Join(a.opts.Dir, "share")
 	}
-	s, err := share.New(share.Options{
+	o := share.Options{
 		Self: n.Self, Rules: a.rules, Members: n.Members, Transport: n.Transport, Publish: a.publishShared,
 		Start: uint64(a.now().UnixNano()), Dir: dir, Now: a.now,
 		Logger: a.log, Registerer: n.Registerer, Health: n.Health,
-	})
+	}
+	if a.journal != nil {
+		o.Journal = a.journal
+	}
+	s, err := share.New(o)
 	if err != nil {
 		return nil, fmt.Errorf("aggregate with other islands: %w", err)
 	}
-	if len(a.shared.state) > 0 {
-		if err := s.Restore(bytes.NewReader(a.shared.state)); err != nil {
-			return nil, fmt.Errorf("aggregate with other islands: %w; without the directory %s the island begins anew", err, a.opts.Dir)
-		}
+	if err := a.restoreShared(s); err != nil {
+		return nil, fmt.Errorf("aggregate with other islands: %w; without the directory %s the island begins anew", err, a.opts.Dir)
 	}
 	h, err := a.findHomes(n)
 	if err != nil {
@@ -98,6 +102,21 @@ func (a *Aggregator) Enter(n Network) (run func(context.Context) error, err erro
 		a.pause(s)
 		return err
 	}, nil
+}
+
+// restoreShared gives a share what the last one had.
+func (a *Aggregator) restoreShared(s *share.Share) error {
+	if len(a.shared.state) > 0 {
+		if err := s.Restore(bytes.NewReader(a.shared.state)); err != nil {
+			return err
+		}
+	}
+	for _, note := range a.shared.notes {
+		if err := s.Replay(note); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // findHomes makes what finds out who counts a series that several islands receive.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -46,6 +47,8 @@ type islander struct {
 	door storage.AppendableV2
 	up   *Aggregator // guarded by b.mu; nil while it is dead
 	end  []func()
+	// notes are those that the journal had at the last start.
+	notes int
 }
 
 // Send implements share.Transport.
@@ -81,6 +84,7 @@ func (i *islander) start() {
 	if err != nil {
 		i.t.Fatal(err)
 	}
+	i.notes = len(a.shared.notes)
 	share, err := a.Enter(Network{Self: i.name, Members: i.b.list, Transport: i, Key: 5, Registerer: prometheus.NewRegistry()})
 	if err != nil {
 		i.t.Fatal(err)
@@ -111,6 +115,17 @@ func (i *islander) stop() {
 	i.b.mu.Unlock()
 }
 
+// kill stops it as if it had written nothing since, and names a copy of its directory
+// for the next start.
+func (i *islander) kill(dir string) {
+	i.t.Helper()
+	if err := os.CopyFS(dir, os.DirFS(i.dir)); err != nil {
+		i.t.Fatal(err)
+	}
+	i.stop()
+	i.dir = dir
+}
+
 // feed sends one sample of each of this island's two counters.
 func (i *islander) feed(step int) {
 	i.t.Helper()
@@ -127,9 +142,10 @@ func (i *islander) feed(step int) {
 }
 
 // TestTogether: three islands make one value per series and window, also when one
-// of them restarts and another one joins them.
+// of them restarts, another one joins them, and one is killed: what it published since
+// its last checkpoint is in its journal.
 func TestTogether(t *testing.T) {
-	dirs := []string{t.TempDir(), t.TempDir(), t.TempDir(), t.TempDir()}
+	dirs := []string{t.TempDir(), t.TempDir(), t.TempDir(), t.TempDir(), t.TempDir()}
 	b := &between{members: map[string]*islander{}}
 	synctest.Test(t, func(t *testing.T) {
 		for n, dir := range dirs[:3] {
@@ -143,6 +159,12 @@ func TestTogether(t *testing.T) {
 				b.members["b"].start()
 			case 70:
 				b.add(t, dirs[3], "d").start()
+			case 97:
+				owner := all[slices.IndexFunc(all, func(i *islander) bool { return len(i.out.all()) > 0 })]
+				owner.kill(dirs[4])
+				if owner.start(); owner.notes == 0 {
+					t.Error("the journal has no notes of what was published")
+				}
 			}
 			for _, i := range all {
 				i.feed(step)

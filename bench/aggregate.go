@@ -8,6 +8,8 @@ import (
 	"time"
 )
 
+const quantilesOutput = "quantiles(0.5, 0.99)"
+
 var contenders = []string{"victoriametrics", "atoll"}
 
 // runAggregate prints what a sample costs lib/streamaggr and Atoll.
@@ -16,7 +18,8 @@ func runAggregate(ctx context.Context, o options) error {
 	fmt.Println()
 	fmt.Println("| rule, series to groups, cores | VictoriaMetrics, ns CPU/sample (rounds) | Atoll (rounds) | ratio of medians (worst to best) | heap B/series | ratio | allocations/sample |")
 	fmt.Println("|---|---|---|---|---|---|---|")
-	rates := map[string]map[int]float64{"victoriametrics": {}, "atoll": {}} // of a million series, by cores
+	rates := map[string]map[int]float64{"victoriametrics": {}, "atoll": {}}    // of a million series, by cores
+	costs := map[string]map[string]float64{"victoriametrics": {}, "atoll": {}} // of 100,000 series, ns by output
 	for _, c := range aggregateCases() {
 		got, err := c.all(ctx, o.rounds, contenders...)
 		if err != nil {
@@ -27,6 +30,9 @@ func runAggregate(ctx context.Context, o options) error {
 			if c.scales() {
 				rates[who][c.Cores] = rate(got[who])
 			}
+			if !c.Fleet.UniquePods && c.Fleet.Series == 100_000 {
+				costs[who][c.Output] = median(nanos(got[who]))
+			}
 		}
 	}
 	fmt.Println()
@@ -35,6 +41,13 @@ func runAggregate(ctx context.Context, o options) error {
 	for _, who := range contenders {
 		one, two := rates[who][1]/1e6, rates[who][2]/1e6
 		fmt.Printf("| %s | %.2f | %.2f | **%.2f** |\n", who, one, two, two/one)
+	}
+	fmt.Println()
+	fmt.Println("| ns CPU/sample, 100k series | total | quantiles | times |")
+	fmt.Println("|---|---|---|---|")
+	for _, who := range contenders {
+		total, quantiles := costs[who]["total"], costs[who][quantilesOutput]
+		fmt.Printf("| %s | %.0f | %.0f | **%.2f** |\n", who, total, quantiles, quantiles/total)
 	}
 	fmt.Println()
 	return nil
@@ -120,7 +133,7 @@ func aggregateCases() []job {
 		with(func(j *job) { j.Fleet.UniquePods = true }),
 		with(func(j *job) { j.Fleet.Series, j.Fleet.UniquePods = 1_000_000, true }),
 		with(func(j *job) { j.Fleet.Series, j.Cores = 1_000_000, 2 }),
-		with(func(j *job) { j.Output = "quantiles(0.5, 0.99)" }),
+		with(func(j *job) { j.Output = quantilesOutput }),
 		with(func(j *job) { j.Output = "increase" }),
 		with(func(j *job) { j.Output = "count_samples" }),
 	}

@@ -31,6 +31,7 @@ type plan struct {
 	spread   time.Duration
 	maxRules int
 	all      bool // scope all
+	ignore   bool // missing islands
 
 	splitter splitter
 	// whole is the undivided rule, filters included; base is what narrow rules
@@ -48,7 +49,7 @@ type plan struct {
 
 // identity is equal for plans that do the same.
 func (p *plan) identity() string {
-	return fmt.Sprintf("%q %q %q %s %s %s %s %d %t %q %s", p.name, p.record, p.whole, p.labels, p.interval, p.offset, p.spread, p.maxRules, p.all, p.splitter.labels, p.reach)
+	return fmt.Sprintf("%q %q %q %s %s %s %s %d %t %t %q %s", p.name, p.record, p.whole, p.labels, p.interval, p.offset, p.spread, p.maxRules, p.all, p.ignore, p.splitter.labels, p.reach)
 }
 
 // compilation collects the findings about one declaration.
@@ -75,7 +76,7 @@ func (c compiler) compile(r Rule) (*plan, []finding) {
 	c.lookback = cmp.Or(c.lookback, 5*time.Minute)
 	k := &compilation{compiler: c, rule: r}
 	p := &plan{
-		name: r.name(), record: r.Record, all: r.Scope == ScopeAll, parser: c.parser,
+		name: r.name(), record: r.Record, all: r.Scope == ScopeAll, ignore: r.OnMissing == OnMissingIgnore, parser: c.parser,
 		splitter: splitter{labels: r.SplitBy},
 	}
 	if r.Expr != "" {
@@ -126,6 +127,17 @@ func (k *compilation) names() {
 	case "", ScopeLocal, ScopeAll:
 	default:
 		k.refuse("scope", "%q must be local (each island over its own samples) or all (over those of all islands, values shared out)", r.Scope)
+	}
+	switch r.OnMissing {
+	case "":
+	case OnMissingKeep, OnMissingIgnore:
+		if r.Scope != ScopeAll {
+			k.refuse("on_missing", "is about islands that are missing, which a rule over this island's own samples does not ask: say scope: all, or take it out")
+		}
+	case "fire":
+		k.refuse("on_missing", "fire is for alerts: a recording rule keeps or ignores")
+	default:
+		k.refuse("on_missing", "%q must be keep (record nothing while islands are missing) or ignore (record what there is)", r.OnMissing)
 	}
 	if r.MaxRules < 0 {
 		k.refuse("max_rules", "%d must be 1 or more: remove it to get %d", r.MaxRules, defaultMaxRules)

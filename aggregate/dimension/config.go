@@ -15,6 +15,12 @@ const (
 	ScopeAll   = "all"   // over those of all islands, the values shared out
 )
 
+// What a rule does while islands are missing.
+const (
+	OnMissingKeep   = "keep"
+	OnMissingIgnore = "ignore"
+)
+
 const (
 	defaultInterval = time.Minute
 	defaultMaxRules = 1000
@@ -79,6 +85,9 @@ type Rule struct {
 	MaxRules int `yaml:"max_rules,omitempty"`
 	// Scope is "local" (the default) or "all".
 	Scope string `yaml:"scope,omitempty"`
+	// OnMissing is what a rule with scope all does while islands are missing in an
+	// answer: "keep" (the default) records nothing, "ignore" what there is.
+	OnMissing string `yaml:"on_missing,omitempty"`
 }
 
 // Default returns the values used where the file says nothing.

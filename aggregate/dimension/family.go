@@ -41,6 +41,9 @@ func (g *Generator) newFamily(p *plan, before *family) *family {
 	from := g.local
 	if p.all {
 		from = *g.opts.Global
+		if !p.ignore {
+			from.Query = from.Whole
+		}
 	}
 	s := source{queryable: from.Queryable, plan: p}
 	if from.Queryable == nil {

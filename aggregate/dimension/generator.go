@@ -28,9 +28,11 @@ import (
 type Members func() (self string, all []string)
 
 // Source is where rules read: Query evaluates PromQL, Queryable lists label
-// values and finds samples; where it is nil, Query is asked for them.
+// values and finds samples; where it is nil, Query is asked for them. Whole is Query
+// that fails where islands are missing.
 type Source struct {
 	Query     rules.QueryFunc
+	Whole     rules.QueryFunc
 	Queryable storage.Queryable
 }
 
@@ -75,6 +77,7 @@ func (o *Options) complete() error {
 	require("Appendable", o.Appendable != nil)
 	if o.Global != nil {
 		require("Global.Query", o.Global.Query != nil)
+		require("Global.Whole", o.Global.Whole != nil)
 		require("Members", o.Members != nil)
 	}
 	if o.Parser == nil {

@@ -124,7 +124,7 @@ func (l *loader) found(root *yaml.Node, f finding) {
 
 func ruleFields() []string {
 	return []string{"name", "record", "expr", "metric", "function", "range", "aggregate", "group_by", "without",
-		"split_by", "filter", "labels", "interval", "query_offset", "spread", "max_rules", "scope"}
+		"split_by", "filter", "labels", "interval", "query_offset", "spread", "max_rules", "scope", "on_missing"}
 }
 
 func (l *loader) rule(n *yaml.Node, path string) Rule {
@@ -140,6 +140,7 @@ func (l *loader) rule(n *yaml.Node, path string) Rule {
 		"range": &r.Range, "aggregate": &r.Aggregate, "group_by": &r.GroupBy, "without": &r.Without,
 		"split_by": &r.SplitBy, "filter": &r.Filter, "labels": &r.Labels, "interval": &r.Interval,
 		"query_offset": &r.QueryOffset, "max_rules": &r.MaxRules, "scope": &r.Scope,
+		"on_missing": &r.OnMissing,
 	} {
 		if f := fields[name]; f != nil {
 			decodeField(l, f, path+"."+name, into)

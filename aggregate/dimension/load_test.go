@@ -90,6 +90,7 @@ dimension_rules:
   function: rat
   split_by: [__name__]
   scope: world
+  on_missing: keep
   labels: {__name__: x}
 - record: third
   metric: m
@@ -97,6 +98,7 @@ dimension_rules:
   split_by: [pod]
   without: [pod]
   group_by: [zone]
+  on_missing: fire
 - record: fourth
   expr: sum by (pod) (fourth{pod!=""})
   split_by: [pod]
@@ -124,12 +126,14 @@ dimension_rules:
 		`r.yml:19:13: dimension_rules[2].function: "rat" is no PromQL function`,
 		`r.yml:20:13: dimension_rules[2].split_by: cannot divide by the metric name`,
 		`r.yml:21:10: dimension_rules[2].scope: "world" must be local`,
-		`r.yml:22:12: dimension_rules[2].labels.__name__: "__name__" is no label name`,
-		`r.yml:22:12: dimension_rules[2].labels.__name__: would overwrite the split label`,
-		`r.yml:27:12: dimension_rules[3].without: cannot stand beside group_by`,
-		`r.yml:30:9: dimension_rules[4].expr: a selector also takes the series "fourth"`,
-		`r.yml:33:9: warning: dimension_rules[5].expr: zones is read whole by every narrow rule`,
-		`r.yml:36:3: dimension_rules[6]: a rule must be a mapping`,
+		`r.yml:22:15: dimension_rules[2].on_missing: is about islands that are missing`,
+		`r.yml:23:12: dimension_rules[2].labels.__name__: "__name__" is no label name`,
+		`r.yml:23:12: dimension_rules[2].labels.__name__: would overwrite the split label`,
+		`r.yml:28:12: dimension_rules[3].without: cannot stand beside group_by`,
+		`r.yml:30:15: dimension_rules[3].on_missing: fire is for alerts`,
+		`r.yml:32:9: dimension_rules[4].expr: a selector also takes the series "fourth"`,
+		`r.yml:35:9: warning: dimension_rules[5].expr: zones is read whole by every narrow rule`,
+		`r.yml:38:3: dimension_rules[6]: a rule must be a mapping`,
 	} {
 		found := false
 		for line := range got {

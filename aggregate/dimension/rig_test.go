@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,6 +55,8 @@ type rig struct {
 	health *health.List
 	reg    *prometheus.Registry
 	stop   []func()
+	// missing says that an island is missing in answers about all.
+	missing atomic.Bool
 }
 
 func newRig(t testing.TB) *rig {

@@ -2,6 +2,8 @@ package dimension
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/rules"
 
 	"github.com/atoll-mesh/atoll/health"
@@ -46,7 +49,14 @@ func (r *rig) islands(members *roster, own map[string]*rig, names []string, rule
 	for _, name := range names {
 		o := r.options(Config{Rules: []Rule{rule}})
 		o.Members = func() (string, []string) { return name, members.Members() }
-		o.Global = &Source{Query: rules.EngineQueryFunc(r.engine, r.db), Queryable: r.db}
+		query := rules.EngineQueryFunc(r.engine, r.db)
+		whole := func(ctx context.Context, expr string, at time.Time) (promql.Vector, error) {
+			if r.missing.Load() {
+				return nil, errors.New("an island is missing")
+			}
+			return query(ctx, expr, at)
+		}
+		o.Global = &Source{Query: query, Whole: whole, Queryable: r.db}
 		if !listed {
 			o.Global.Queryable = nil
 		}
@@ -235,5 +245,52 @@ func TestOwner(t *testing.T) {
 		if math.Abs(n/values*10-1) > 0.1 {
 			t.Errorf("%s owns %.1f %%, want 10 within 1", m, n/values*100)
 		}
+	}
+}
+
+// TestOnMissing: while an island is missing, a rule records nothing, and ends
+// nothing; one that ignores it goes on.
+func TestOnMissing(t *testing.T) {
+	for word, ticks := range map[string]int{"": 0, OnMissingKeep: 0, OnMissingIgnore: 8} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t)
+			defer r.close()
+			members := &roster{}
+			members.set("a")
+			own := map[string]*rig{}
+			defer r.closeAll(own)
+			rule := perService(15 * time.Second)
+			rule.OnMissing = word
+			g := r.islands(members, own, []string{"a"}, rule, false)["a"]
+			scrape := func(d time.Duration) {
+				for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(5 * time.Second) {
+					r.append(requests("cart", "p", float64(time.Now().Unix()%100000)))
+				}
+				synctest.Wait()
+			}
+			scrape(2 * time.Minute)
+			time.Sleep(7 * time.Second) // between two ticks
+			r.missing.Store(true)
+			from := time.Now()
+			scrape(2 * time.Minute)
+			to := time.Now()
+			failing, running := g.Rules()[0].Failing, len(g.RuleGroups())
+			r.missing.Store(false)
+			scrape(time.Minute)
+			during, after := 0, 0
+			for _, points := range own["a"].recorded("svc:requests:rate1m") {
+				for _, p := range points {
+					switch at := time.UnixMilli(p.t); {
+					case at.After(from) && at.Before(to):
+						during++
+					case at.After(to):
+						after++
+					}
+				}
+			}
+			if during != ticks || after < 3 || running != 1 || (failing == 0) != (ticks > 0) {
+				t.Errorf("on_missing %q: %d samples while an island is missing, want %d; then %d; %d rules, %d failing", word, during, ticks, after, running, failing)
+			}
+		})
 	}
 }

@@ -78,7 +78,7 @@ func (s *shard) apply(items []item, exts []extra, now int64) {
 			if !s.lead(r, it, st) {
 				continue
 			}
-		} else if len(s.aside) != 0 {
+		} else if s.asides != 0 {
 			s.heard(it.id, it.t)
 		}
 		if r.is(flagStale) && it.t > r.t {

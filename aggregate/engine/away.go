@@ -72,15 +72,16 @@ func (s *shard) waitFor(id uint32, r *record) *away {
 	a := &away{newest: never, known: r.t != never}
 	s.away.all[id], s.away.waiting[id] = a, a
 	s.fit(id, r, a)
-	if list := s.aside[id]; list != nil && !a.mixed {
+	if list := s.asideOf(id); list != nil && !a.mixed {
 		a.list = append(a.list, list...)
 		a.newest = list[len(list)-1].t
-		delete(s.aside, id)
+		s.setAsides(id, nil)
 	}
 	for q, n := r, id; ; q = s.at(n) {
-		if h, ok := s.held[n]; ok && s.distributed(q) {
-			delete(s.held, n)
-			s.letGo(s.rules[q.slot()], q, n, h.kept)
+		if h := s.heldOf(n); h != nil && s.distributed(q) {
+			k := h.kept()
+			s.unhold(n)
+			s.letGo(s.rules[q.slot()], q, n, k)
 		}
 		if q.next == 0 {
 			return a
@@ -334,7 +335,7 @@ func (s *shard) rebase(head uint32, r *record, t int64, v float64, step uint8) {
 	for q, id := r, head; ; q = s.at(id) {
 		if s.distributed(q) && t > q.t {
 			q.t, q.v = t, v
-			delete(s.hists, id)
+			s.dropHist(id)
 			q.clear(flagBorn)
 			s.dropFirst(q, id, step)
 		}
@@ -390,27 +391,61 @@ func (s *shard) alone(id uint32, a *away, h *heard) (base kept, ok bool) {
 	return base, false
 }
 
+// visit shows some of the series that are away, a chunk of them at a time while
+// batches wait.
+func (s *shard) visit(some map[uint32]*away, f func(id uint32, a *away)) {
+	s.mu.Lock()
+	few := len(some) <= 4*chunkSize
+	if few {
+		for id, a := range some {
+			f(id, a)
+		}
+	}
+	s.mu.Unlock()
+	for n := 0; !few && n < len(*s.chunks.Load()); n++ {
+		s.mu.Lock()
+		if chunks := *s.chunks.Load(); n < len(chunks) && chunks[n] != nil {
+			for i := range chunks[n].bump {
+				id := uint32(n)*chunkSize + i
+				if a := some[id]; a != nil {
+					f(id, a)
+				}
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
 // awayMark is the last instant up to which nothing that is kept may be counted here.
 func (s *shard) awayMark(now int64) int64 {
 	mark, oldest := int64(math.MaxInt64), now-3*takeOver
-	for _, list := range []map[uint32]*away{s.away.waiting, s.away.fresh} {
-		for _, a := range list {
-			if len(a.list) > 0 && a.list[0].t >= oldest {
-				mark = min(mark, a.list[0].t-1)
-			}
-		}
-	}
-	for _, a := range s.away.offered {
-		for _, k := range a.list {
-			if k.t > a.lastT && k.t >= oldest {
-				mark = min(mark, k.t-1)
-				break
-			}
-		}
-	}
+	s.mu.Lock()
 	for _, h := range s.away.heard {
 		if h.ours > h.due && now-h.at < 2*takeOver {
 			mark = min(mark, h.due)
+		}
+	}
+	s.mu.Unlock()
+	for _, some := range []map[uint32]*away{s.away.waiting, s.away.fresh, s.away.offered} {
+		s.visit(some, func(id uint32, a *away) { mark = min(mark, s.keptMark(id, a, oldest)) })
+	}
+	return mark
+}
+
+// keptMark is the awayMark of one series.
+func (s *shard) keptMark(id uint32, a *away, oldest int64) int64 {
+	mark := int64(math.MaxInt64)
+	if len(a.list) == 0 {
+		return mark
+	}
+	if a.list[0].t >= oldest && (a.home == 0 || s.away.fresh[id] != nil) {
+		mark = a.list[0].t - 1
+	}
+	if s.away.offered[id] != nil {
+		for _, k := range a.list {
+			if k.t > a.lastT && k.t >= oldest {
+				return min(mark, k.t-1)
+			}
 		}
 	}
 	return mark

@@ -68,7 +68,8 @@ type Decision struct {
 	gen    uint8 // of the series' record
 }
 
-const maxDecisions = 4096
+// maxDecisions are carried out while batches wait, 1 to 4 ms.
+const maxDecisions = 256
 
 // Decide journals and carries out decisions, at now. Those that do not apply to how
 // a series is by then do nothing, and their Verb is None afterwards.
@@ -331,32 +332,55 @@ func (e *Engine) overdue(now int64) {
 		return
 	}
 	e.looked = now
-	var all []Decision
 	for _, s := range e.shards {
-		s.mu.Lock()
-		for id, a := range s.away.waiting {
-			if a.since != 0 && now >= a.until {
-				all = append(all, Decision{Verb: Blind, Series: Series{s.idOf(id), e.dense(s, id)}})
+		e.Decide(now, s.patient(now))
+		for n := 0; s.bereft(now) && n < len(*s.chunks.Load()); n++ {
+			if all := s.lost(n, now); len(all) > 0 {
+				e.Decide(now, all)
 			}
 		}
-		for home, h := range s.away.heard {
-			if now-h.at >= takeOver {
-				all = s.lost(all, home, h)
-			}
-		}
-		s.mu.Unlock()
-	}
-	if len(all) > 0 {
-		e.Decide(now, all)
 	}
 }
 
-func (s *shard) lost(all []Decision, home uint64, h *heard) []Decision {
-	for id, a := range s.away.all {
-		if a.home != home {
+// patient are the series that have waited long enough.
+func (s *shard) patient(now int64) (all []Decision) {
+	s.visit(s.away.waiting, func(id uint32, a *away) {
+		if a.since != 0 && now >= a.until {
+			all = append(all, Decision{Verb: Blind, Series: Series{s.idOf(id), s.e.dense(s, id)}})
+		}
+	})
+	return all
+}
+
+// bereft reports whether a home is not heard any more.
+func (s *shard) bereft(now int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range s.away.heard {
+		if now-h.at >= takeOver {
+			return true
+		}
+	}
+	return false
+}
+
+// lost are the series of a chunk whose home is not heard any more.
+func (s *shard) lost(n int, now int64) (all []Decision) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	chunks := *s.chunks.Load()
+	if n >= len(chunks) || chunks[n] == nil {
+		return nil
+	}
+	for i := range chunks[n].bump {
+		id := uint32(n)*chunkSize + i
+		a := s.away.all[id]
+		if a == nil || a.home == 0 {
 			continue
 		}
-		if _, ok := s.alone(id, a, h); ok {
+		if h := s.away.heard[a.home]; h == nil || now-h.at < takeOver {
+			continue
+		} else if _, ok := s.alone(id, a, h); ok {
 			all = append(all, Decision{Verb: Alone, Series: Series{s.idOf(id), s.e.dense(s, id)}})
 		}
 	}
@@ -367,9 +391,7 @@ func (s *shard) lost(all []Decision, home uint64, h *heard) []Decision {
 func (e *Engine) holdAway(rs *ruleSet, now int64, marks []int64) {
 	mark := int64(math.MaxInt64)
 	for _, s := range e.shards {
-		s.mu.Lock()
 		mark = min(mark, s.awayMark(now))
-		s.mu.Unlock()
 	}
 	for _, r := range rs.active {
 		if r.distribute {

@@ -1,39 +1,33 @@
 package engine
 
-// held is the last sample of a record's deduplication span.
-type held struct {
-	kept
-	since uint32 // shard.lettings when it came
-}
-
 // dedup holds the last sample of each span back until the next span begins.
 func (s *shard) dedup(rw *ruleWindows, r *record, id uint32, it *item, st int64) {
-	h, ok := s.held[id]
+	h := s.heldOf(id)
 	span := func(t int64) int64 { return (t + rw.rs.dedup - 1) / rw.rs.dedup }
-	mine := held{kept{t: it.t, st: st, v: it.v, rep: it.rep}, s.lettings}
+	mine := kept{t: it.t, st: st, v: it.v, rep: it.rep}
 	switch {
 	case it.flags&itemForeign != 0:
 		s.sample(rw, r, id, it, st)
 	case it.t > s.now+aheadLimit:
 		s.count.dropped[dropAhead]++
-	case !ok && it.t > r.t:
+	case h == nil && it.t > r.t:
 		if r.t != never && span(it.t) == span(r.t) {
 			s.count.dropped[dropDuplicate]++ // the span was let go when its window sealed
 			return
 		}
-		s.held[id] = mine
+		s.hold(id, mine)
 		it.flags |= itemTaken
-	case !ok || span(it.t) < span(h.t):
+	case h == nil || span(it.t) < span(h.t):
 		s.sample(rw, r, id, it, st)
 	case span(it.t) == span(h.t):
 		s.count.dropped[dropDedup]++
 		if it.t > h.t || it.t == h.t && it.v > h.v {
-			s.held[id] = mine
+			s.hold(id, mine)
 			it.flags |= itemTaken
 		}
 	default:
-		s.letGo(rw, r, id, h.kept)
-		s.held[id] = mine
+		s.letGo(rw, r, id, h.kept())
+		s.hold(id, mine)
 		it.flags |= itemTaken
 	}
 }
@@ -100,7 +94,7 @@ func (s *shard) letSomeGo(from uint32) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	chunks, n := *s.chunks.Load(), int(from/chunkSize)
-	if n >= len(chunks) || len(s.held) == 0 {
+	if n >= len(chunks) || s.holding == 0 {
 		s.letting = nil
 		return false
 	}
@@ -118,12 +112,13 @@ func (s *shard) letOneGo(id uint32, r *record) {
 	if slot == 0 || int(slot) >= len(s.letting) || s.letting[slot] == never {
 		return
 	}
-	h, ok := s.held[id]
-	if !ok || h.t > s.letting[slot] || h.since == s.lettings {
+	h := s.heldOf(id)
+	if h == nil || h.t > s.letting[slot] || h.since == s.lettings {
 		return
 	}
-	delete(s.held, id)
-	s.letGo(s.rules[slot], r, id, h.kept)
+	k := h.kept()
+	s.unhold(id)
+	s.letGo(s.rules[slot], r, id, k)
 }
 
 // letSeriesGo is letOneGo for all records of a series, before anything else happens to it.

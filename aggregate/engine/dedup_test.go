@@ -110,8 +110,8 @@ func TestDedupLetsGoAtOneInstant(t *testing.T) {
 
 func heldUpTo(e *Engine, end int64) (n int) {
 	for _, s := range e.shards {
-		for _, h := range s.held {
-			if h.t <= end {
+		for id := range uint32(len(*s.chunks.Load()) * chunkSize) {
+			if h := s.heldOf(id); h != nil && h.t <= end {
 				n++
 			}
 		}

@@ -110,7 +110,7 @@ type Engine struct {
 	doubts     atomic.Uint64
 	looked     int64 // when overdue looked last; under turn
 	claimMu    sync.Mutex
-	claims     []Claim
+	claims     [][]Claim
 }
 
 // New returns an engine without state.

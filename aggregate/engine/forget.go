@@ -212,10 +212,11 @@ func (s *shard) sweepChunk(set *ruleSet, n int, now int64) {
 		if t, ok := s.odd[id]; ok && t < limit {
 			delete(s.odd, id)
 		}
-		if list := s.aside[id]; list != nil && list[len(list)-1].t < limit {
-			delete(s.aside, id)
+		if list := s.asideOf(id); list != nil && list[len(list)-1].t < limit {
+			s.setAsides(id, nil)
 		}
 	}
+	c.tidy()
 }
 
 func (s *shard) sweepGaps(c *chunk, now int64) {

@@ -7,9 +7,6 @@ import (
 	"github.com/atoll-mesh/atoll/aggregate/rule"
 )
 
-// histState is the last native histogram of a record.
-type histState struct{ last *histogram.FloatHistogram }
-
 // histogram takes a native histogram: a counter's growth is folded like that of a
 // float counter, but late ones are not fitted into gaps; a gauge's as it is.
 func (s *shard) histogram(rw *ruleWindows, r *record, id uint32, it *item, st int64, h *histogram.FloatHistogram) {
@@ -29,7 +26,7 @@ func (s *shard) histogram(rw *ruleWindows, r *record, id uint32, it *item, st in
 		return
 	}
 	it.flags |= itemTaken
-	last := s.hists[id]
+	last := s.histOf(id)
 	before := r.t
 	switch {
 	case h.CounterResetHint == histogram.GaugeType:
@@ -45,9 +42,9 @@ func (s *shard) histogram(rw *ruleWindows, r *record, id uint32, it *item, st in
 	case st > before && st <= t:
 		s.bridgeHistogram(rw, r.ordinal(), st, t, h)
 	default:
-		s.bridgeHistogram(rw, r.ordinal(), before, t, growth(last.last, h))
+		s.bridgeHistogram(rw, r.ordinal(), before, t, growth(last, h))
 	}
-	s.hists[id] = &histState{h}
+	s.setHist(id, h)
 	if r.step() == 0 && before != never {
 		r.setStep(stepCode(t - before))
 	}

@@ -18,13 +18,23 @@ import (
 // samples are the measure: they hold the locks too.
 func BenchmarkHolds(b *testing.B) {
 	const rules = "rules:\n- {interval: 1m, without: [instance], outputs: [%s], max_lag: 1m, max_age: 10m, staleness_interval: 2m, forget_after: 10m%s}\n"
-	for name, more := range map[string]string{"total": "", "rate_sum": ", early: true", "quantiles(0.5)": "", "increase": ", dedup_interval: 20s"} {
-		b.Run(name, func(b *testing.B) {
+	for _, c := range []struct {
+		name, output, more string
+		play               func(*holdup, *testing.B)
+	}{
+		{"total", "total", "", (*holdup).play},
+		{"early", "rate_sum", ", early: true", (*holdup).play},
+		{"quantiles", "quantiles(0.5)", "", (*holdup).play},
+		{"dedup", "increase", ", dedup_interval: 20s", (*holdup).play},
+		{"replicas", "total", "", (*holdup).playReplicas},
+		{"away", "total", ", distribute: true", (*holdup).playAway},
+	} {
+		b.Run(c.name, func(b *testing.B) {
 			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
 			for range b.N {
-				h := &holds{e: newRig(b, fmt.Sprintf(rules, "'"+name+"'", more), func(o *Options) { o.Shards = 8 }).e, longest: map[string]int64{}}
-				h.play(b)
+				h := newHoldup(newRig(b, fmt.Sprintf(rules, "'"+c.output+"'", c.more), func(o *Options) { o.Shards = 8 }).e)
+				c.play(h, b)
 				for what, ns := range h.longest {
 					b.ReportMetric(float64(ns)/1e6, what+"-ms")
 				}
@@ -33,7 +43,7 @@ func BenchmarkHolds(b *testing.B) {
 	}
 }
 
-type holds struct {
+type holdup struct {
 	e       *Engine
 	series  []labels.Labels
 	refs    []Ref
@@ -45,9 +55,8 @@ type holds struct {
 
 const holdSeries = 1_000_000
 
-func (h *holds) play(b *testing.B) {
-	h.now = origin
-	h.refs = make([]Ref, holdSeries)
+func newHoldup(e *Engine) *holdup {
+	h := &holdup{e: e, now: origin, refs: make([]Ref, holdSeries), longest: map[string]int64{}}
 	for i := range holdSeries {
 		h.series = append(h.series, labels.FromStrings("__name__", "c", "instance", fmt.Sprint(i/20), "job", "j", "path", fmt.Sprint(i%1000), "x", fmt.Sprint(i%20)))
 	}
@@ -58,25 +67,29 @@ func (h *holds) play(b *testing.B) {
 		h.watch("shard", &s.mu)
 	}
 	h.phase = "learn"
-	h.round()
+	return h
+}
+
+func (h *holdup) play(b *testing.B) {
+	h.round(1)
 	for range 14 {
 		h.phase = "batch"
-		h.round()
+		h.round(1)
 		h.phase = "seal"
-		h.advance(b)
+		h.advance(b, 10)
 	}
 	h.snapshot(b, "snapshot")
 	h.now += 5 * 60_000 // all have a gap now
 	h.phase = "gaps"
 	for range 20 {
-		h.round()
-		h.advance(b)
+		h.round(1)
+		h.advance(b, 10)
 	}
 	h.snapshot(b, "gapsnapshot")
 	h.phase = "forget"
 	for range 40 {
 		h.now += 60_000
-		h.advance(b)
+		h.advance(b, 10)
 	}
 	for _, s := range h.e.shards {
 		if s.count.series != 0 {
@@ -85,7 +98,61 @@ func (h *holds) play(b *testing.B) {
 	}
 }
 
-func (h *holds) snapshot(b *testing.B, phase string) {
+// playReplicas: a second replica's samples are set aside, at last for a take-over.
+func (h *holdup) playReplicas(b *testing.B) {
+	for _, leads := range []bool{true, true, true, true, false, false, false, true} {
+		if leads {
+			h.round(1)
+		}
+		h.advance(b, 8)
+		h.phase = "batch"
+		h.round(2)
+		h.phase = "seal"
+		h.advance(b, 2)
+	}
+	h.snapshot(b, "snapshot")
+	h.phase = "takeover"
+	for range 5 {
+		h.advance(b, 10)
+		h.round(2)
+	}
+}
+
+// playAway: another island counts all series, then it is silent, then lost.
+func (h *holdup) playAway(b *testing.B) {
+	h.e.Decide(h.now, []Decision{{Verb: Begin, Series: Series{ID: homeKey}}})
+	h.round(1)
+	h.phase = "wait"
+	h.advance(b, 1)
+	h.phase = "follow"
+	var all []Decision
+	for _, s := range h.e.shards {
+		s.eachHead(func(id uint32) {
+			all = append(all, Decision{Verb: Follow, Series: Series{ID: s.idOf(id), Ref: h.e.dense(s, id)}, Home: island, T: h.now})
+		})
+	}
+	h.e.Decide(h.now, all)
+	for i := range all {
+		all[i].Verb = Watched
+	}
+	h.e.Decide(h.now, all)
+	for n := range 8 {
+		if n < 6 { // then it is silent
+			h.e.Decide(h.now, []Decision{{Verb: Heard, Home: island, T: h.now, Due: h.now + 9000, Newest: h.now}})
+		}
+		h.phase = "seal"
+		h.advance(b, 10)
+		h.phase = "batch"
+		h.round(1)
+	}
+	h.snapshot(b, "snapshot")
+	h.phase = "takeover"
+	h.advance(b, 20)
+	h.round(1)
+	h.advance(b, 10)
+}
+
+func (h *holdup) snapshot(b *testing.B, phase string) {
 	h.phase = phase
 	if err := h.e.Snapshot(io.Discard, nil); err != nil {
 		b.Fatal(err)
@@ -93,9 +160,9 @@ func (h *holds) snapshot(b *testing.B, phase string) {
 }
 
 // round sends a sample of each series.
-func (h *holds) round() {
+func (h *holdup) round(sender uint64) {
 	for from := 0; from < holdSeries; from += benchBatch {
-		batch := h.e.Begin(1)
+		batch := h.e.Begin(sender)
 		for i := from; i < from+benchBatch; i++ {
 			h.refs[i], _ = batch.Append(h.refs[i], h.series[i], 0, h.now, float64(h.now))
 		}
@@ -103,9 +170,9 @@ func (h *holds) round() {
 	}
 }
 
-// advance lets ten seconds go by.
-func (h *holds) advance(b *testing.B) {
-	for range 10 {
+// advance lets seconds go by.
+func (h *holdup) advance(b *testing.B, seconds int) {
+	for range seconds {
 		h.now += 1000
 		if err := h.e.Advance(h.now, func(*partial.Window) error { return nil }); err != nil {
 			b.Fatal(err)
@@ -115,7 +182,7 @@ func (h *holds) advance(b *testing.B) {
 
 // watch expects that all is done by one thread. Locks that are taken while a shard is
 // held are not looked at, as looking takes longer than what is done under them.
-func (h *holds) watch(name string, g *guard) {
+func (h *holdup) watch(name string, g *guard) {
 	begun := int64(0)
 	g.watch = func(held bool) {
 		switch {

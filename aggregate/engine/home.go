@@ -2,6 +2,7 @@ package engine
 
 import (
 	"math"
+	"slices"
 )
 
 // Where several islands aggregate together, each series of a distributed rule is
@@ -85,18 +86,24 @@ const maxClaims = 1 << 22
 func (e *Engine) claim(c Claim) {
 	e.claimMu.Lock()
 	defer e.claimMu.Unlock()
-	if len(e.claims) < maxClaims {
-		e.claims = append(e.claims, c)
+	n := len(e.claims)
+	if n == maxClaims/chunkSize {
+		return
 	}
+	if n == 0 || len(e.claims[n-1]) == chunkSize {
+		e.claims = append(e.claims, make([]Claim, 0, chunkSize)) // as copying many takes long
+		n++
+	}
+	e.claims[n-1] = append(e.claims[n-1], c)
 }
 
 // TakeClaims returns the series that came up or were taken over since the last call.
 func (e *Engine) TakeClaims() []Claim {
 	e.claimMu.Lock()
-	defer e.claimMu.Unlock()
 	all := e.claims
 	e.claims = nil
-	return all
+	e.claimMu.Unlock()
+	return slices.Concat(all...)
 }
 
 // homeID is the ID of a series with encoded labels.
@@ -212,13 +219,11 @@ func (e *Engine) Owned(at uint64, f func(Claim)) (next uint64) {
 // Following visits the series of a home.
 func (e *Engine) Following(home uint64, f func(x Series, there uint32)) {
 	for _, s := range e.shards {
-		s.mu.Lock()
-		for id, a := range s.away.all {
+		s.visit(s.away.all, func(id uint32, a *away) {
 			if a.home == home {
 				f(Series{s.idOf(id), e.dense(s, id)}, a.there)
 			}
-		}
-		s.mu.Unlock()
+		})
 	}
 }
 
@@ -238,13 +243,11 @@ func (e *Engine) Homes() map[uint64]int {
 // Ripe lists the series that their homes do not hear any more, as far as we do.
 func (e *Engine) Ripe() (asks []Ask) {
 	for _, s := range e.shards {
-		s.mu.Lock()
-		for id, a := range s.away.offered {
+		s.visit(s.away.offered, func(id uint32, a *away) {
 			if a.newest > a.lastT && (a.ended || a.lastT == never || a.newest-a.lastT >= Silence(a.step)) {
 				asks = append(asks, Ask{Series{s.idOf(id), e.dense(s, id)}, a.home, a.there, a.newest})
 			}
-		}
-		s.mu.Unlock()
+		})
 	}
 	return asks
 }
@@ -279,7 +282,7 @@ func (s *shard) status(id uint32, r *record) Status {
 	for q, n := r, id; ; q = s.at(n) {
 		if rw := s.rules[q.slot()]; rw != nil && rw.rs.distribute && q.t > is.T {
 			is.T, is.V, is.Step = q.t, q.v, q.step()
-			if h, ok := s.held[n]; ok && h.t > q.t {
+			if h := s.heldOf(n); h != nil && h.t > q.t {
 				is.T, is.V = h.t, h.v
 			}
 		}

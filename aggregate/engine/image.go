@@ -23,6 +23,7 @@ type chunkImage struct {
 	first [chunkSize]float64
 	times [chunkSize]uint32
 	gaps  []gapSegment
+	sides
 }
 
 // rateImage are rates that belong to a place in what else is written.
@@ -31,9 +32,30 @@ type rateImage struct {
 	chunks []*rateChunk
 }
 
-// prepare gets memory for n chunks, each page of which was touched: who copies into
-// it need not wait for the kernel.
-func (m *image) prepare(n int) {
+// prepare gets memory for what a shard has, each page of which was touched: who copies
+// into it need not wait for the kernel.
+func (m *image) prepare(s *shard) {
+	n := len(*s.chunks.Load())
+	m.reserve(n)
+	for k := range n {
+		s.mu.Lock()
+		var has chunk
+		if chunks := *s.chunks.Load(); k < len(chunks) && chunks[k] != nil {
+			has = *chunks[k]
+		}
+		gaps := 0
+		if has.gaps != nil {
+			gaps = len(has.gaps.all)
+		}
+		s.mu.Unlock()
+		x := m.chunks[k]
+		x.reserve(&has.sides)
+		x.gaps = slices.Grow(x.gaps[:0], gaps+gaps/4)
+		clear(x.gaps[:cap(x.gaps)])
+	}
+}
+
+func (m *image) reserve(n int) {
 	for len(m.chunks) < n {
 		c := &chunkImage{}
 		for i := 0; i < chunkSize; i += 64 {
@@ -46,7 +68,7 @@ func (m *image) prepare(n int) {
 // take copies; the caller holds the shard's lock.
 func (m *image) take(s *shard) {
 	chunks := *s.chunks.Load()
-	m.prepare(len(chunks))
+	m.reserve(len(chunks))
 	for n, x := range m.chunks {
 		x.there = n < len(chunks) && chunks[n] != nil
 		if x.there {
@@ -67,6 +89,7 @@ func (x *chunkImage) take(c *chunk) {
 	if c.gaps != nil {
 		x.gaps = append(x.gaps, c.gaps.all...)
 	}
+	x.sides.take(&c.sides)
 }
 
 // takeRates copies rates that come after the at first bytes of what else is written.

@@ -188,7 +188,7 @@ func (r *rig) check(t *testing.T, now int64, sent float64) (n int) {
 		s.eachHead(func(id uint32) {
 			x := s.at(id)
 			at, v := x.t, x.v
-			if list := s.aside[id]; len(list) > 0 && at != now {
+			if list := s.asideOf(id); len(list) > 0 && at != now {
 				at, v = list[len(list)-1].t, list[len(list)-1].v
 			}
 			if at != now {

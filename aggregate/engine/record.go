@@ -93,11 +93,12 @@ const chunkSize = 1024
 type chunk struct {
 	recs  *[chunkSize]record
 	first *firsts
-	gaps  *gaps              // nil for none
-	ids   *[chunkSize]uint64 // Series.ID of heads, 0 for none
-	live  int
-	bump  uint32 // records from here on were never used
-	free  uint32 // list of freed records through next, plus 1
+	gaps  *gaps // nil for none
+	sides
+	ids  *[chunkSize]uint64 // Series.ID of heads, 0 for none
+	live int
+	bump uint32 // records from here on were never used
+	free uint32 // list of freed records through next, plus 1
 }
 
 // firsts are the first samples of the records of a chunk, kept until the horizon

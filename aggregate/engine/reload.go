@@ -87,9 +87,7 @@ func (s *shard) relabel(before, after *ruleSet) {
 				r.group = 0
 				r.t, r.v = never, 0
 				s.gapsOf(id - 1).drop(id - 1)
-				delete(s.held, id-1)
-				delete(s.hists, id-1)
-				delete(s.odd, id-1)
+				s.dropSides(id - 1)
 				c, i := s.chunkOf(id - 1)
 				c.dropFirst(i)
 				r.setStep(0)

@@ -45,10 +45,7 @@ func (s *shard) lead(r *record, it *item, st int64) bool {
 
 // newestTime counts in the sample that deduplication holds.
 func (s *shard) newestTime(r *record, id uint32) int64 {
-	if len(s.held) == 0 {
-		return r.t
-	}
-	if h, ok := s.held[id]; ok {
+	if h := s.heldOf(id); h != nil {
 		return max(h.t, r.t)
 	}
 	return r.t
@@ -61,39 +58,31 @@ func (s *shard) setAside(it *item, st int64) {
 		s.count.dropped[dropReplica]++
 		return
 	}
-	list := s.aside[it.id]
+	list := s.asideOf(it.id)
 	if len(list) == maxAside {
 		s.count.dropped[dropReplica]++
-		list = append(list[:0], list[1:]...)
+		list = list[1:]
 	}
-	s.aside[it.id] = append(list, kept{t: it.t, st: st, v: it.v, rep: it.rep})
+	s.setAsides(it.id, append(list, kept{t: it.t, st: st, v: it.v, rep: it.rep}))
 }
 
 // heard drops what was set aside up to t: the leader was not silent.
 func (s *shard) heard(id uint32, t int64) {
-	list, ok := s.aside[id]
-	if !ok {
-		return
-	}
+	list := s.asideOf(id)
 	n := 0
 	for n < len(list) && list[n].t <= t {
 		n++
 	}
 	s.count.dropped[dropReplica] += uint64(n)
-	if n == len(list) {
-		delete(s.aside, id)
-	} else if n > 0 {
-		s.aside[id] = list[n:]
+	if n > 0 {
+		s.setAsides(id, list[n:])
 	}
 }
 
 // replay takes what the new leader sent while the old one was silent.
 func (s *shard) replay(r *record, id uint32, until int64) {
-	list, ok := s.aside[id]
-	if !ok {
-		return
-	}
-	delete(s.aside, id)
+	list := s.asideOf(id)
+	s.setAsides(id, nil)
 	for _, k := range list {
 		if k.rep != r.leader() || k.t >= until || k.t <= r.t {
 			s.count.dropped[dropReplica]++

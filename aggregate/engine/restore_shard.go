@@ -212,19 +212,19 @@ func (x *restorer) sides(s *shard, d *decoder, total uint64) error {
 			list = append(list, d.kept())
 		}
 		if known(id) && len(list) > 0 && len(list) <= maxAside {
-			s.aside[id] = list
+			s.setAsides(id, list)
 		}
 	}
 	for range d.count(15) {
 		id, k := d.u32(), d.kept()
 		if known(id) {
-			s.held[id] = held{kept: k}
+			s.hold(id, k)
 		}
 	}
 	for range d.count(5) {
 		id, h := d.u32(), d.histogram()
 		if h != nil && known(id) {
-			s.hists[id] = &histState{h}
+			s.setHist(id, h)
 		}
 	}
 	for range d.count(5) {

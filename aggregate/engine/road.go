@@ -18,7 +18,7 @@ const roadMask = flagHead | flagSure | flagStale | 0xff<<32 | 0xff<<48
 
 // take returns false, having done nothing, where the long way is needed.
 func (d *road) take(s *shard, r *record, it *item) bool {
-	if r.meta&roadMask != flagHead|flagSure|uint64(it.gen)<<32|uint64(it.rep)<<48 || r.next != 0 || len(s.aside) != 0 {
+	if r.meta&roadMask != flagHead|flagSure|uint64(it.gen)<<32|uint64(it.rep)<<48 || r.next != 0 || s.asides != 0 {
 		return false
 	}
 	rw := s.rules[r.slot()]
@@ -63,7 +63,7 @@ func (d *road) take(s *shard, r *record, it *item) bool {
 func (d *road) aim(s *shard, rw *ruleWindows) {
 	rs, w := rw.rs, rw.cur
 	*d = road{rw: rw, w: w, from: 1, gap: rs.maxGap, observes: rs.needs&(sampleNeeds|rule.NeedSeries) != 0}
-	if w.late || rs.dedup != 0 || rs.needs&rule.NeedRate != 0 || !rs.needs.Counters() {
+	if w.late || rs.dedup != 0 || rs.needs&rule.NeedRate != 0 {
 		return
 	}
 	d.from = max(w.end-rs.interval+1, s.now-rs.maxAge)

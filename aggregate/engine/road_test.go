@@ -117,7 +117,7 @@ func (w *twin) advance(now int64) {
 // state is all that samples change.
 func (s *shard) state() map[string]any {
 	all := map[string]any{
-		"records": *s.chunks.Load(), "aside": s.aside, "held": s.held, "odd": s.odd,
+		"records": *s.chunks.Load(), "odd": s.odd,
 		"usual": s.usual, "counts": s.count, "now": s.now,
 	}
 	for slot, rw := range s.rules {
@@ -195,7 +195,7 @@ func TestRoadIsTheLongWay(t *testing.T) {
 
 // The road is there for usual samples of a counter, and only of one rule.
 func TestRoadIsTaken(t *testing.T) {
-	for kind, want := range map[string]bool{"sums": true, "counter": true, "both": true, "short": true, "correct": true, "early": true, "gauge": false, "rate": false, "dedup": false, "twice": false} {
+	for kind, want := range map[string]bool{"sums": true, "counter": true, "both": true, "short": true, "correct": true, "early": true, "gauge": true, "rate": false, "dedup": false, "twice": false} {
 		e := newRig(t, roadRules).e
 		ls := labels.FromStrings("__name__", kind, "instance", "a", "job", "j")
 		var ref Ref

@@ -27,15 +27,12 @@ type shard struct {
 	sorted  bool     // limbo is
 
 	rules []*ruleWindows // by slot
-	// aside are samples of replicas that do not lead, kept for a take-over.
-	aside map[uint32][]kept
-	// held are samples that deduplication holds back.
-	held map[uint32]held
+	// holding and asides are how many records have such.
+	holding, asides int
 	// letting is, by slot, up to where what was held before is being let go; nil: of
 	// none. lettings counts how often that was begun.
 	letting  []int64
 	lettings uint32
-	hists    map[uint32]*histState
 	// odd is when a counter was last said to be infinite.
 	odd   map[uint32]int64
 	usual usual
@@ -57,7 +54,7 @@ func newShard(e *Engine, number uint32) *shard {
 
 func (s *shard) clearSides() {
 	s.letting = nil
-	s.aside, s.held, s.hists = map[uint32][]kept{}, map[uint32]held{}, map[uint32]*histState{}
+	s.holding, s.asides = 0, 0
 	s.odd = map[uint32]int64{}
 	s.away.reset()
 }
@@ -166,10 +163,8 @@ func (s *shard) release(id uint32) {
 func (s *shard) kill(id uint32, r *record) {
 	gen := r.gen() + 1
 	s.gapsOf(id).drop(id)
-	delete(s.aside, id)
-	delete(s.held, id)
-	delete(s.hists, id)
-	delete(s.odd, id)
+	s.setAsides(id, nil)
+	s.dropSides(id)
 	s.forgetAway(id)
 	delete(s.away.based, id)
 	c, i := s.chunkOf(id)

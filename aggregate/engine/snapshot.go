@@ -39,13 +39,13 @@ func (e *Engine) Snapshot(w io.Writer, atCut func() error) error {
 	m := &image{}
 	var first, rest []byte
 	for _, s := range e.shards {
-		m.prepare(len(*s.chunks.Load()))
+		m.prepare(s)
 		s.mu.Lock()
 		m.take(s)
-		rest = s.appendHomes(s.appendWindows(s.appendSides(rest[:0]), m))
+		rest = s.appendHomes(s.appendWindows(s.appendOdd(rest[:0]), m))
 		s.mu.Unlock()
 		// Nothing is forgotten meanwhile: of all series above their places are there.
-		first = m.appendGaps(s.appendPlaces(m.appendRecords(first[:0])))
+		first = m.appendSides(m.appendGaps(s.appendPlaces(m.appendRecords(first[:0]))))
 		if err := writeSection(w, sectionShard, append([][]byte{first}, m.join(rest)...)...); err != nil {
 			return err
 		}
@@ -110,23 +110,7 @@ func (s *shard) appendPart(b []byte, p *placePart) []byte {
 	return b
 }
 
-func (s *shard) appendSides(b []byte) []byte {
-	b = binary.AppendUvarint(b, uint64(len(s.aside)))
-	for id, list := range s.aside {
-		b = binary.LittleEndian.AppendUint32(b, id)
-		b = binary.AppendUvarint(b, uint64(len(list)))
-		for _, k := range list {
-			b = appendKept(b, k)
-		}
-	}
-	b = binary.AppendUvarint(b, uint64(len(s.held)))
-	for id, h := range s.held {
-		b = appendKept(binary.LittleEndian.AppendUint32(b, id), h.kept)
-	}
-	b = binary.AppendUvarint(b, uint64(len(s.hists)))
-	for id, h := range s.hists {
-		b = appendHistogram(binary.LittleEndian.AppendUint32(b, id), h.last)
-	}
+func (s *shard) appendOdd(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(len(s.odd)))
 	for id, t := range s.odd {
 		b = binary.AppendVarint(binary.LittleEndian.AppendUint32(b, id), t)

@@ -32,6 +32,36 @@ func (e *Engine) Top(n int) []TopEntry {
 	return slices.Concat(largest(rules, n), largest(groups, n), largest(values, n))
 }
 
+// Full is a rule that has all the groups it may have.
+type Full struct {
+	Rule   string // its label
+	Groups int
+	Series int // input series in overflow groups now
+}
+
+// Full lists the rules with series in an overflow group.
+func (e *Engine) Full() (all []Full) {
+	for _, rs := range e.rules.Load().active {
+		if f := rs.full(); f.Series > 0 {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+func (rs *ruleState) full() Full {
+	g := &rs.groups
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	f := Full{Rule: rs.label(), Groups: g.count}
+	for i := range g.all {
+		if p := &g.all[i]; p.used && p.extra {
+			f.Series += int(p.refs)
+		}
+	}
+	return f
+}
+
 func largest(all []TopEntry, n int) []TopEntry {
 	slices.SortFunc(all, func(a, b TopEntry) int {
 		return cmp.Or(cmp.Compare(b.Series, a.Series), cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Label, b.Label),

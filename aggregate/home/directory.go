@@ -30,6 +30,11 @@ type directory struct {
 	// again are series, and when, that were claimed by one that counted them before,
 	// and had to wait: who is given one meanwhile must not take it for a new one.
 	again map[uint64]int64
+	// legacies are of islands that have left, by the ID of a series; places is the last
+	// number that one got.
+	legacies map[uint64]*legacy
+	places   uint32
+	self     uint64 // whose directory this is
 }
 
 // entry: 16 bytes, as there are many.
@@ -72,15 +77,20 @@ func (d *directory) claim(from uint64, c claim, round uint8, now int64, member f
 	e, at, known := d.find(k, c.ID)
 	there := known
 	home, kind := uint64(0), verdictMine
+	x := d.legacies[c.ID]
+	x.claimed(from, c)
 	if known {
 		home = d.homes[e.home]
 		if home != from && !member(home) {
 			known, kind = false, verdictSeen
 		}
+		known = known && !x.leftBy(home)
 	} else if d.lost != 0 && d.since[k] >= d.lost && now < d.lost+lostFor {
 		kind = verdictSeen // the lost one could not tell
 	}
 	switch {
+	case !known && c.kind.waits() && x != nil && (x.to == 0 || x.to == d.self || member(x.to)):
+		return verdict{kind: verdictElse, home: d.self}
 	case d.since[k] == 0:
 		return d.wait(c, now) // in another view than the claimant's
 	case known && home != from && (c.kind != claimTook || c.from != home):
@@ -137,6 +147,7 @@ func roomy(s []entry) []entry {
 
 // forget drops claims of long ago, whose claimants had an answer by then.
 func (d *directory) forget(now int64) {
+	maps.DeleteFunc(d.legacies, func(_ uint64, x *legacy) bool { return now-x.at > lostFor })
 	if len(d.again) == 0 {
 		return
 	}

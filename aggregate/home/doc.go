@@ -28,7 +28,8 @@
 // was away finds out who counts its series before it counts them again.
 //
 // Leaving. An island that leaves gives each series to one that follows it, with its
-// last sample.
+// last sample. The last samples of those that nobody follows it leaves to the directories
+// as they are without it, for an hour: who claims the series next goes on from there.
 //
 // Forgotten series. A first sample is growth from zero only where nobody can have
 // counted the series: not where its home has forgotten it, or who counted it before has

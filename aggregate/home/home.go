@@ -122,6 +122,7 @@ func New(o Options) (*Home, error) {
 	}
 	h := &Home{
 		o: o, log: o.Logger, wake: make(chan struct{}, 1), token: slots.Name(o.Self),
+		dir:   directory{self: slots.Name(o.Self)},
 		names: map[uint64]string{}, peers: map[string]*peer{}, doubts: o.Engine.Doubts(),
 	}
 	var err error
@@ -280,6 +281,8 @@ func (h *Home) judged(c claim, v verdict) {
 		d.Verb = engine.Wait
 	case v.kind == verdictSeen:
 		d.Verb = engine.Blind
+	case v.kind == verdictElse && v.home == h.token && h.inherit(c):
+		return
 	case v.kind == verdictMine || v.home == h.token:
 		d.Verb = engine.Mine
 	default:
@@ -426,6 +429,9 @@ func (h *Home) askSilent() {
 	h.dir.forget(h.now)
 	for _, p := range h.peers {
 		p.asks = p.asks[:0]
+	}
+	if h.leaves {
+		return // it would have them back
 	}
 	for _, a := range h.o.Engine.Ripe() {
 		if p := h.peers[h.names[a.Home]]; p != nil {

@@ -1,9 +1,17 @@
 package home
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -288,4 +296,138 @@ func TestIdleIslandsAreSilent(t *testing.T) {
 		}
 		w.close()
 	})
+}
+
+// leave ends an island's part in the network as Aggregator.HandOver does.
+func (i *island) leave(k int) {
+	ctx, cancel := context.WithTimeout(i.w.t.Context(), 15*time.Second)
+	defer cancel()
+	i.home.Leave(ctx)
+	i.mu.Lock()
+	err := i.engine.HandOver(i.w.clock().UnixMilli(), i.push)
+	i.mu.Unlock()
+	if err = errors.Join(err, i.share.Leave(ctx)); err != nil {
+		i.w.t.Errorf("%s leaves: %v", i.name, err)
+	}
+	i.kill()
+	i.left = true
+	i.w.see(k, false)
+}
+
+// What an island has counted that leaves goes on where it is received afterwards, also
+// of series that nobody else received, wherever it is.
+func TestLeave(t *testing.T) {
+	for _, n := range []int{2, 3} {
+		for at := 296 * second; at < 306*second; at += 3 * second {
+			t.Run(fmt.Sprint(n, " islands/", at/second), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t, uint64(at), n, ruleText)
+					var f conform.Flight
+					want := 0.0
+					for k := range 12 {
+						first := int64(1+k%10) * second
+						s := conform.Scrape(conform.Pod(fmt.Sprint("i", k)), first, 595*second, 10*second, conform.Linear(1_000_000, 100))
+						f = append(f, moved(s, at+4*second, 0, 1+k%(n-1))...)
+						want += 100 * float64((595*second-first)/(10*second)*10)
+					}
+					var leaving sync.WaitGroup
+					w.run(860*second, f, event{at, func() { leaving.Go(func() { w.islands[0].leave(0) }) }})
+					leaving.Wait()
+					w.between(want, want)
+					w.settled()
+					if t.Failed() {
+						t.Log(w.describe())
+					}
+					w.close()
+				})
+			})
+		}
+	}
+}
+
+// An island that cannot leave after all goes on as if it had not tried.
+func TestStay(t *testing.T) {
+	for n := 2; n <= 3; n++ {
+		t.Run(fmt.Sprint(n, " islands"), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, uint64(n), n, ruleText)
+				var f conform.Flight
+				want := 0.0
+				for k := range 12 {
+					first := int64(1+k%10) * second
+					f = append(f, conform.Scrape(conform.Pod(fmt.Sprint("i", k)), first, 595*second, 10*second, conform.Linear(1_000_000, 100))...)
+					want += 100 * float64((595*second-first)/(10*second)*10)
+				}
+				w.run(720*second, f, event{300 * second, func() {
+					i := w.islands[0]
+					i.home.Leave(t.Context())
+					if n := i.engine.Homes(); len(n) == 0 {
+						t.Error("it counts all that it counted before")
+					}
+					i.home.Stay()
+				}})
+				w.between(want, want)
+				w.settled()
+				if t.Failed() {
+					t.Log(w.describe())
+				}
+				w.close()
+			})
+		})
+	}
+}
+
+// Whatever moves away from an island before, while and after it leaves, and whoever
+// receives the same, all that series grew is counted once.
+func TestLeaveWhileSeriesMove(t *testing.T) {
+	seeds := uint64(20)
+	if testing.Short() {
+		seeds = 4 // with the race detector
+	}
+	for seed := range seeds {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w, r := newWorld(t, seed, 3, strings.Replace(ruleText, ", pod", "", 1)), rand.New(rand.NewPCG(seed, 22))
+				at := 280*second + r.Int64N(60*second)
+				var f conform.Flight
+				want := 0.0
+				for k := range series {
+					first := 1 + r.Int64N(9*second)
+					w.note("pod %d: first %d, wants %v", k, first, perSecond*float64((scheduleEnd-first)/(10*second)*10))
+					s := conform.Scrape(conform.Pod(fmt.Sprint("i", r.IntN(5)), "pod", fmt.Sprint(k)), first, scheduleEnd, 10*second, conform.Linear(1_000_000, perSecond))
+					want += perSecond * float64((scheduleEnd-first)/(10*second)*10)
+					if k < 6 {
+						moves, to := at-20*second+r.Int64N(30*second), 1+r.IntN(2)
+						w.note("pod %d moves to n%d at %d", k, to, moves)
+						f = append(f, moved(s, moves, 0, to)...)
+						continue
+					}
+					other := s.Map(func(a *conform.Arrival) {
+						a.T += 3 * second
+						a.At += 3 * second
+						a.V += betweenHA
+					})
+					f = append(f, conform.Join(s.Label("replica", "a"), other.Label("replica", "b").To(1+k%2).From(2))...)
+				}
+				var leaving sync.WaitGroup
+				w.run(900*second, f, event{at, func() { leaving.Go(func() { w.islands[0].leave(0) }) }},
+					event{at + 20*second, func() { w.islands[1+seed%2].kill() }}, event{at + 25*second, func() { w.islands[1+seed%2].boot() }}) // an heir
+				leaving.Wait()
+				w.between(want-3*betweenHA-1, want+3*betweenHA+1)
+				w.settled()
+				if t.Failed() {
+					for _, series := range slices.Sorted(maps.Keys(w.said)) {
+						if row := w.said[series]; conform.OutputOf(series) == "total" {
+							t.Log(series, row[slices.Max(slices.Collect(maps.Keys(row)))])
+						}
+					}
+					t.Log(w.describe())
+				}
+				w.close()
+			})
+		})
+	}
 }

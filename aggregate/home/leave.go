@@ -9,8 +9,9 @@ import (
 )
 
 // Leave gives the series that others follow to them, and waits until they have said
-// that they have them, until it is known who counts the series that are new, or until
-// ctx ends: then a follower goes on by what it knows of this island. It needs Run.
+// that they have them, until it is known who counts the series that are new, and until
+// the others know how far all other series were counted; or until ctx ends: then a
+// follower goes on by what it knows of this island. It needs Run.
 func (h *Home) Leave(ctx context.Context) {
 	h.setLeaves(true)
 	ticks := time.NewTicker(tick)
@@ -22,10 +23,16 @@ func (h *Home) Leave(ctx context.Context) {
 		case <-ticks.C:
 		}
 	}
+	h.bequeath(ctx)
 }
 
 // Stay ends what Leave began.
-func (h *Home) Stay() { h.setLeaves(false) }
+func (h *Home) Stay() {
+	h.setLeaves(false)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.reclaim()
+}
 
 func (h *Home) setLeaves(on bool) {
 	h.mu.Lock()

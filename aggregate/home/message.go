@@ -29,6 +29,7 @@ type message struct {
 	watches []watch
 	asks    []watch
 	tooks   []watch
+	wills   []will
 }
 
 type claimKind uint8
@@ -145,6 +146,16 @@ func (m *message) encode() []byte {
 			}
 		}
 	}
+	if len(m.wills) == 0 {
+		return b
+	}
+	b = binary.AppendUvarint(b, uint64(len(m.wills)))
+	for _, w := range m.wills {
+		b = binary.LittleEndian.AppendUint64(b, w.id)
+		b = binary.AppendVarint(b, w.t)
+		b = binary.LittleEndian.AppendUint64(b, math.Float64bits(w.v))
+		b = append(b, w.step)
+	}
 	return b
 }
 
@@ -192,6 +203,11 @@ func decodeMessage(b []byte) (*message, error) {
 				w.t, w.v = d.time(), math.Float64frombits(d.u64())
 			}
 			*list = append(*list, w)
+		}
+	}
+	if len(d.b) > 0 {
+		for range d.count(18) {
+			m.wills = append(m.wills, will{id: d.u64(), t: d.time(), v: math.Float64frombits(d.u64()), step: d.byte()})
 		}
 	}
 	if d.bad || len(d.b) > 0 {

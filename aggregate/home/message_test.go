@@ -29,6 +29,9 @@ func someMessage(r *rand.Rand) *message {
 			*list = append(*list, w)
 		}
 	}
+	for range r.IntN(3) {
+		m.wills = append(m.wills, will{id: r.Uint64(), t: r.Int64N(1<<52) - 1<<51, v: r.Float64(), step: uint8(r.IntN(256))})
+	}
 	return m
 }
 

@@ -29,6 +29,8 @@ type peer struct {
 	watches   []watch
 	asks      []watch
 	tooks     []watch
+	wills     []will
+	reading   int             // wills on the way
 	asking    map[uint64]bool // series whose next home is not certain
 	ack       uint64
 
@@ -61,7 +63,7 @@ func (h *Home) sendAll(ctx context.Context) {
 			continue
 		}
 		poll := p.following > 0 || len(p.watches)+len(p.asks)+len(p.tooks) > 0
-		urgent := p.boot == 0 || len(p.claims)+len(p.watches)+len(p.tooks) > 0 || p.done
+		urgent := p.boot == 0 || len(p.claims)+len(p.watches)+len(p.tooks)+len(p.wills) > 0 || p.done
 		due := urgent || poll && h.now >= p.sent+pollEvery || len(p.asks) > 0 && h.now >= p.sent+again || h.now >= p.sent+idleEvery
 		if !due {
 			continue
@@ -82,6 +84,8 @@ func (h *Home) compose(p *peer, poll bool) *message {
 	m.watches, p.watches = cut(p.watches)
 	m.tooks, p.tooks = cut(p.tooks)
 	m.asks, p.asks = cut(p.asks)
+	m.wills, p.wills = cut(p.wills)
+	p.reading = len(m.wills)
 	for _, a := range m.asks {
 		p.asking[a.id] = true
 	}
@@ -114,7 +118,7 @@ func (h *Home) exchange(ctx context.Context, p *peer, m *message) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	p.busy = false
+	p.busy, p.reading = false, 0
 	h.now = max(h.now, h.o.Now().UnixMilli())
 	if h.peers[p.name] != p {
 		h.local = append(h.local, m.claims...)
@@ -156,6 +160,9 @@ func (h *Home) back(p *peer, m *message) {
 	}
 	p.watches = append(m.watches, p.watches...)
 	p.tooks = append(m.tooks, p.tooks...)
+	if h.leaves {
+		p.wills = append(m.wills, p.wills...)
+	}
 }
 
 // restarted begins anew with a peer that has.
@@ -208,7 +215,7 @@ func (h *Home) answered(p *peer, m *message, r *reply) {
 	if len(all) > 0 {
 		h.o.Engine.Decide(h.now, all)
 	}
-	if len(p.claims)+len(p.watches) > 0 || len(r.states) > 0 {
+	if len(p.claims)+len(p.watches)+len(p.wills) > 0 || len(r.states) > 0 {
 		h.signal()
 	}
 }
@@ -303,7 +310,15 @@ func (h *Home) serve(p *peer, m *message, r *reply) {
 		})
 	}
 	var joins []engine.Decision
+	for _, w := range m.wills {
+		if !h.dir.keep(p.token, w, h.now) {
+			h.m.refused.Inc()
+		}
+	}
 	for _, w := range m.watches {
+		if x := h.dir.legacies[w.id]; x != nil && x.to != h.token {
+			w.there = x.place
+		}
 		p.watched[w.there] = &watched{id: w.id, here: w.here}
 		if w.t != math.MinInt64 {
 			joins = append(joins, engine.Decision{Verb: engine.Join, Series: engine.Series{ID: w.id, Ref: w.there}, T: w.t, V: w.v})
@@ -364,6 +379,7 @@ func (h *Home) stateOf(p *peer, w watch, is engine.Status, asked bool) state {
 	switch is.State {
 	case engine.Unknown:
 		s.kind = stateUnknown
+		return h.legacyOf(p, w, s)
 	case engine.Own:
 		if is.Ended || is.T == math.MinInt64 || h.now-is.T >= engine.Silence(is.Step) {
 			s.kind = stateOffer

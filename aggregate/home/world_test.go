@@ -77,6 +77,7 @@ type island struct {
 	mu     sync.Mutex
 	starts uint64
 	up     bool
+	left   bool // the network
 	engine *engine.Engine
 	home   *Home
 	share  *share.Share
@@ -457,12 +458,13 @@ func (w *world) describe() string {
 func (w *world) settled() {
 	w.t.Helper()
 	owners := map[uint64][]string{}
-	for _, i := range w.islands {
+	stay := slices.DeleteFunc(slices.Clone(w.islands), func(i *island) bool { return i.left })
+	for _, i := range stay {
 		for at := i.engine.Owned(0, func(c engine.Claim) { owners[c.ID] = append(owners[c.ID], i.name) }); at != 0; {
 			at = i.engine.Owned(at, func(c engine.Claim) { owners[c.ID] = append(owners[c.ID], i.name) })
 		}
 	}
-	for _, i := range w.islands {
+	for _, i := range stay {
 		for home := range i.engine.Homes() {
 			i.engine.Following(home, func(x engine.Series, _ uint32) {
 				if len(owners[x.ID]) == 0 {

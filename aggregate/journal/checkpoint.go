@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/atoll-mesh/atoll/flow/durable"
 	"github.com/atoll-mesh/atoll/flow/queue/segment"
 )
 
@@ -78,7 +79,7 @@ func (j *Journal) replace(seq uint64, write func(io.Writer) error) (size int64, 
 	if err := os.Rename(tmp, j.checkpointPath()); err != nil {
 		return 0, errors.Join(err, os.Remove(tmp))
 	}
-	return size, segment.SyncDir(j.o.Dir)
+	return size, durable.SyncDir(j.o.Dir)
 }
 
 func writeTo(f io.Writer, seq uint64, write func(io.Writer) error) (int64, error) {

@@ -21,7 +21,6 @@ const (
 // pauses that grow.
 type breaker struct {
 	limits Breaker
-	name   string
 	log    *slog.Logger
 	state  prometheus.Gauge
 	opened prometheus.Counter
@@ -35,9 +34,10 @@ type breaker struct {
 // never is longer than any pause: when to go on is decided here.
 const never = time.Duration(1 << 62)
 
+// newBreaker makes that of the named backend; log says which it is about.
 func newBreaker(l Breaker, name string, log *slog.Logger, m *metrics) *breaker {
 	b := &breaker{
-		limits: l, name: name, log: log,
+		limits: l, log: log,
 		state: m.breaker.WithLabelValues(name), opened: m.opened.WithLabelValues(name),
 		cb: circuitbreaker.NewBuilder[any]().WithFailureThreshold(l.Failures).WithSuccessThreshold(1).WithDelay(never).Build(),
 	}
@@ -85,12 +85,12 @@ func (b *breaker) Record(err error) {
 	case was:
 	case circuitbreaker.ClosedState:
 		b.state.Set(closed)
-		b.log.Info("the backend takes samples again", "backend", b.name)
+		b.log.Info("the backend takes samples again")
 	case circuitbreaker.OpenState:
 		b.pause = min(2*b.pause, time.Duration(b.limits.MaxPause))
 		if was == circuitbreaker.ClosedState {
 			b.pause = time.Duration(b.limits.Pause)
-			b.log.Warn("leaving a backend alone that fails", "backend", b.name, "pause", b.pause, "err", err)
+			b.log.Warn("leaving a backend alone that fails", "pause", b.pause, "err", err)
 		}
 		b.until = time.Now().Add(b.pause)
 		b.state.Set(open)

@@ -92,6 +92,11 @@ func (c *compiler) value(name string) (entry, bool) {
 	return e, ok && !isNull(e.value)
 }
 
+func (c *compiler) says(name string) bool {
+	_, ok := c.value(name)
+	return ok
+}
+
 func (c *compiler) optionalText(name string) (string, bool) {
 	e, ok := c.value(name)
 	if !ok {
@@ -240,28 +245,34 @@ func (c *compiler) quantiles(n *yaml.Node, field, arguments string, call bool) b
 		c.fail(n, field, "%d quantiles are more than %d", len(phis), mostOutputs)
 		return false
 	}
+	good := true
 	for _, text := range phis {
-		phi, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
-		if err != nil || !(phi >= 0 && phi <= 1) {
-			c.fail(n, field, "%s is no number from 0 to 1", quote(strings.TrimSpace(text)))
-			return false
+		text = strings.TrimSpace(text)
+		phi, err := strconv.ParseFloat(text, 64)
+		switch {
+		case err == nil && phi > 1 && phi <= 100:
+			c.fail(n, field, "%s is no number from 0 to 1; for %s %% of the samples write %v", quote(text), text, phi/100)
+			good = false
+		case err != nil || !(phi >= 0 && phi <= 1):
+			c.fail(n, field, "%s is no number from 0 to 1", quote(text))
+			good = false
+		case slices.Contains(c.rule.Quantiles, phi):
+			c.warn(n, field, "the quantile %v is there twice; it is written once", phi)
+		default:
+			c.rule.Quantiles = append(c.rule.Quantiles, phi)
 		}
-		if slices.Contains(c.rule.Quantiles, phi) {
-			c.fail(n, field, "the quantile %v is there twice; leave one", phi)
-			return false
-		}
-		c.rule.Quantiles = append(c.rule.Quantiles, phi)
 	}
-	return true
+	return good
 }
 
 func (c *compiler) policies() {
 	r := c.rule
 	r.Births = c.flag("births", true)
 	r.Early = c.flag("early", false)
-	r.KeepInput = c.flag("keep_input", true)
 	r.Distribute = c.flag("distribute", true)
 	r.KeepMetricNames = c.flag("keep_metric_names", false)
+	// Under one name the results would contradict the inputs: they are at odds in every sum.
+	r.KeepInput = c.flag("keep_input", !r.KeepMetricNames)
 	r.MaxGroups = defaultMaxGroups
 	if e, ok := c.value("max_groups"); ok {
 		if v, ok := c.number(e.value, c.at("max_groups"), 1, mostGroups); ok {
@@ -337,6 +348,8 @@ func (c *compiler) naming() {
 		c.fail(e.value, c.at("keep_metric_names"), "%s writes several series a group; remove it", r.Outputs[0])
 	case r.KeepInput && len(r.output) == 0:
 		c.warn(e.value, c.at("keep_metric_names"), "the outputs have the names of the inputs, and the inputs are kept: with keep_input: false there is no confusion")
+	case !c.says("keep_input"):
+		c.warn(e.value, c.at("keep_metric_names"), "the outputs have the names of the inputs, so the inputs are not stored; keep_input: true stores both")
 	}
 }
 

@@ -21,7 +21,11 @@ func (r *Rule) Group(in labels.Labels, b *labels.Builder) (group labels.Labels, 
 	case len(r.Without) > 0:
 		b.Del(r.Without...)
 	case len(r.By) > 0:
-		b.Keep(r.By...)
+		for _, l := range all(b) { // Keep would leave what relabelling has added
+			if !slices.Contains(r.By, l.Name) {
+				b.Del(l.Name)
+			}
+		}
 	}
 	return b.Labels(), true
 }

@@ -15,11 +15,11 @@ type relabelling []*step
 
 func (r relabelling) apply(b *labels.Builder) (kept bool) {
 	for _, s := range r {
-		if !s.apply(b) {
+		if !s.apply(b) || isEmpty(b) { // no step brings back what has lost all labels
 			return false
 		}
 	}
-	return len(r) == 0 || !isEmpty(b)
+	return true
 }
 
 func isEmpty(b *labels.Builder) bool {

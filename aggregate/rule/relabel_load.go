@@ -114,7 +114,9 @@ func (r *reader) actionOf(keys map[string]entry, field string, s *step) (known b
 	if !ok {
 		return false
 	}
-	s.action = strings.ToLower(text)
+	if text != "" {
+		s.action = strings.ToLower(text)
+	}
 	table := actions()
 	if _, ok := table[s.action]; ok {
 		return true

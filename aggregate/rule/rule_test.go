@@ -41,6 +41,9 @@ func TestParseSelector(t *testing.T) {
 		{`foo`, []string{`foo`, `foo{a="b"}`}, []string{`bar`}},
 		{`{}`, []string{`foo`, `{a="b"}`}, nil},
 		{`foo{a="x" or b="y"}`, []string{`foo{a="x"}`, `foo{b="y"}`}, []string{`foo`, `bar{a="x"}`, `foo{a="y"}`}},
+		{`foo.bar`, []string{`{__name__="foo.bar"}`}, []string{`{__name__="fooxbar"}`, `foo`}},
+		{`foo\-b\.r{a.b="c" or d\-e!~"f|g"}`, []string{`{__name__="foo-b.r","a.b"="c","d-e"="f"}`, `{__name__="foo-b.r"}`}, []string{`{__name__="foo-b.r","d-e"="f"}`, `{a="b"}`}},
+		{`größe{"a.b"='c.\'d'}`, []string{`{__name__="größe","a.b"="c.'d"}`}, []string{`{__name__="größe"}`}},
 		{`{or="x" or a=" or "}`, []string{`{or="x"}`, `{a=" or "}`}, []string{`{a="x"}`}},
 		{`{a="x" OR b='"or"',c!="d"}`, []string{`{a="x",c="d"}`, `{b="\"or\""}`}, []string{`{b="\"or\"",c="d"}`}},
 		{`{a=~"x|y.*",b!~"z"}`, []string{`{a="x"}`, `{a="yes"}`}, []string{`{a="xx"}`, `{a="x",b="z"}`}},
@@ -63,7 +66,7 @@ func TestParseSelector(t *testing.T) {
 			}
 		}
 	}
-	for _, bad := range []string{``, `{`, `foo{a="b"} or bar`, `foo{a="b" or}`, `{a="b"`, `sum(foo)`, `foo{or}`, `{a=~"("}`} {
+	for _, bad := range []string{``, `{`, `foo{a="b"} or bar`, `foo{a="b" or}`, `{a="b"`, `sum(foo)`, `foo{or}`, `{a=~"("}`, `"foo"`, `(foo)`} {
 		if s, err := ParseSelector(bad); err == nil {
 			t.Errorf("%q is taken for a selector: %s", bad, s)
 		}
@@ -79,6 +82,8 @@ func TestGroup(t *testing.T) {
 		{`by: [__name__]`, `m`},
 		{``, `m{job="j",instance="i",pod="p"}`},
 		{`{by: [job], drop_input_labels: [job]}`, `m`},
+		{`{by: [zone], input_relabel_configs: [{target_label: zone, replacement: z}, {target_label: more, replacement: y}]}`, `m{zone="z"}`},
+		{`{without: [zone, job], input_relabel_configs: [{target_label: zone, replacement: z}, {target_label: more, replacement: y}]}`, `m{instance="i",more="y",pod="p"}`},
 	} {
 		text := strings.Trim(tc.options, "{}")
 		r := one(t, "- {interval: 1m, outputs: [total], "+text+"}")
@@ -146,6 +151,7 @@ func TestRelabel(t *testing.T) {
 		{`{action: labeldrop, regex: "a|c"}`, `m{b="y"}`},
 		{`{action: labelkeep, regex: "a|__name__"}`, `m{a="x"}`},
 		{`{action: labelkeep, regex: "none"}`, dropped},
+		{`{action: labelkeep, regex: "none"}, {target_label: a, replacement: x}`, dropped},
 		{`{action: uppercase, source_labels: [a, b], target_label: a}`, `m{a="X;Y",b="y"}`},
 		{`{action: hashmod, source_labels: [a], modulus: 1000, target_label: h}`, `m{a="x",b="y",h="299"}`},
 		{`{action: graphite, match: "*", labels: {all: "$1-${1}-$2-$"}}`, `m{a="x",b="y",all="m-m-$2-$"}`},

@@ -53,7 +53,8 @@ func (s Selectors) String() string {
 
 // ParseSelector reads a PromQL selector, with alternatives inside the braces as
 // VictoriaMetrics writes them: foo{a="b" or c=~"d"}. The name before the braces
-// holds for every alternative.
+// holds for every alternative. Names may hold dots, letters of any alphabet, and
+// whatever a backslash stands before.
 func ParseSelector(text string) (Selectors, error) {
 	name, parts, err := alternativesOf(text)
 	if err != nil {
@@ -65,11 +66,7 @@ func ParseSelector(text string) (Selectors, error) {
 		if part == "" && len(parts) > 1 {
 			return nil, fmt.Errorf("%q is no selector: nothing stands before or behind an or", text)
 		}
-		one := name
-		if part != "" || name == "" {
-			one += "{" + part + "}"
-		}
-		ms, err := p.ParseMetricSelector(one)
+		ms, err := p.ParseMetricSelector(joined(quoteNames(name), quoteNames(part)))
 		if err != nil {
 			return nil, fmt.Errorf("%q is no selector: %w", text, err)
 		}
@@ -78,11 +75,27 @@ func ParseSelector(text string) (Selectors, error) {
 	return out, nil
 }
 
+// joined is one alternative in PromQL, where a quoted name stands inside the braces.
+func joined(name, part string) string {
+	switch {
+	case strings.HasPrefix(name, `"`) && part != "":
+		return "{" + name + "," + part + "}"
+	case strings.HasPrefix(name, `"`):
+		return "{" + name + "}"
+	case part == "" && name != "":
+		return name
+	}
+	return name + "{" + part + "}"
+}
+
 // alternativesOf cuts name{a or b} into the name and what stands between the "or".
 func alternativesOf(text string) (name string, parts []string, err error) {
 	text = strings.TrimSpace(text)
 	if text == "" {
 		return "", nil, fmt.Errorf("an empty text is no selector; write {} to take every series")
+	}
+	if strings.ContainsRune("\"'`", rune(text[0])) {
+		return "", nil, fmt.Errorf("%s is no selector: a name in quotes stands inside of braces; write {%s}", text, text)
 	}
 	open := strings.IndexByte(text, '{')
 	if open < 0 {

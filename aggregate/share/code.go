@@ -15,7 +15,7 @@ import (
 
 // Bounds of what is believed of another island.
 const (
-	codeVersion = 3
+	codeVersion = 4
 	// MaxMessage is the most bytes of a message, before and after decompression.
 	MaxMessage  = 16 << 20
 	mostMembers = 1 << 10
@@ -72,6 +72,20 @@ func appendTexts(b []byte, texts []string) []byte {
 	b = binary.AppendUvarint(b, uint64(len(texts)))
 	for _, s := range texts {
 		b = appendText(b, s)
+	}
+	return b
+}
+
+func appendLabels(b []byte, ls labels.Labels) []byte {
+	b = binary.AppendUvarint(b, uint64(ls.Len()))
+	ls.Range(func(l labels.Label) { b = appendText(appendText(b, l.Name), l.Value) })
+	return b
+}
+
+func (s spans) append(b []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(len(s)))
+	for _, x := range s {
+		b = binary.AppendVarint(binary.AppendVarint(b, x.from), x.to-x.from)
 	}
 	return b
 }
@@ -151,8 +165,7 @@ func (s *state) append(b []byte) []byte {
 }
 
 func (g *stateGroup) append(b []byte, r *rule.Rule) []byte {
-	b = binary.AppendUvarint(b, uint64(g.labels.Len()))
-	g.labels.Range(func(l labels.Label) { b = appendText(appendText(b, l.Name), l.Value) })
+	b = appendLabels(b, g.labels)
 	b = binary.AppendUvarint(b, uint64(len(g.counts)))
 	for i := range g.counts {
 		c := &g.counts[i]
@@ -160,10 +173,7 @@ func (g *stateGroup) append(b []byte, r *rule.Rule) []byte {
 		b = binary.AppendUvarint(binary.AppendVarint(b, c.asOf), c.seq)
 		b = partial.AppendAcc(b, owner.CumulativeNeeds(r), 0, &c.acc)
 	}
-	b = binary.AppendUvarint(b, uint64(len(g.in)))
-	for _, x := range g.in {
-		b = binary.AppendVarint(binary.AppendVarint(b, x.from), x.to-x.from)
-	}
+	b = g.apart.append(g.in.append(b))
 	b = binary.AppendUvarint(b, uint64(len(g.claims)))
 	for i := range g.claims {
 		x := &g.claims[i]

@@ -200,7 +200,7 @@ func (d *decoder) state() (s state) {
 	return s
 }
 
-func (d *decoder) group(r *rule.Rule) (g stateGroup) {
+func (d *decoder) labels() labels.Labels {
 	var b labels.ScratchBuilder
 	before := ""
 	for n := d.upTo(mostLabels); n > 0 && d.err == nil; n-- {
@@ -211,20 +211,30 @@ func (d *decoder) group(r *rule.Rule) (g stateGroup) {
 		before = name
 		b.Add(name, d.text())
 	}
-	g.labels = b.Labels()
+	return b.Labels()
+}
+
+// spans are of windows that are step ms apart.
+func (d *decoder) spans(step int64) (s spans) {
+	for n := d.upTo(mostSpans); n > 0 && d.err == nil; n-- {
+		from, length := d.varint(), d.varint()
+		if length < 0 || length > mostTime || from < -mostTime || from > mostTime {
+			d.fail()
+		}
+		s.add(span{from, from + length}, step)
+	}
+	return s
+}
+
+func (d *decoder) group(r *rule.Rule) (g stateGroup) {
+	g.labels = d.labels()
 	g.hash = g.labels.Hash()
 	for n := d.upTo(mostCounts); n > 0 && d.err == nil; n-- {
 		c := count{source: source{d.text(), d.uvarint()}, asOf: d.varint(), seq: d.uvarint()}
 		c.acc = d.acc(0)
 		g.counts = append(g.counts, c)
 	}
-	for n := d.upTo(mostSpans); n > 0 && d.err == nil; n-- {
-		from, length := d.varint(), d.varint()
-		if length < 0 || length > mostTime || from < -mostTime || from > mostTime {
-			d.fail()
-		}
-		g.in.add(span{from, from + length}, r.Interval.Milliseconds())
-	}
+	g.in, g.apart = d.spans(r.Interval.Milliseconds()), d.spans(r.Interval.Milliseconds())
 	for n := d.upTo(mostClaims); n > 0 && d.err == nil; n-- {
 		end := d.varint()
 		g.claims = append(g.claims, claim{end, d.acc(end)})

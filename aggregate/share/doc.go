@@ -29,6 +29,21 @@
 // grace, by time that passes and not by a clock that can jump; then those go on
 // who agree on the view.
 //
+// Once. What an owner publishes it decides first: group, window, revision and values
+// go into its journal, then to those who take them, then the journal has that they
+// were taken, and then the word goes out. Until they are taken nothing else is decided.
+// An island that begins from an older snapshot reads that back: it knows all that it
+// ever published, and offers what it had decided last again as it was, if that may not
+// have left. Where windows are corrected another one may have gone on with a higher
+// revision meanwhile: then that waits, as what comes late does, until all have said
+// what they know. Who holds a slot anew is given the groups, and the windows that
+// they were in, before the parts: so a next owner knows what was published before it
+// can have what it takes to publish it, and publishes it no more, be it past or not.
+// What was published apart, see below, counts for that once the window is past. A
+// note takes some 15 bytes of journal for each group and window of a rule with one
+// output, packed, and is at most a mebibyte before that; sketches are in it as they
+// are sent. Without a journal a death forgets what was published since the snapshot.
+//
 // Dark islands. One that nobody within reach has heard for a minute is left out of
 // the view, whether or not it is stated lost; it comes back when it is heard. So no
 // site's dashboards stop because others are dark: of two islands the one that is
@@ -53,8 +68,7 @@
 // Late. A window of a source that comes when it is past is published as new where
 // the group was in no island's window. Its value is fixed, and told to the deputy,
 // before it is published: a next owner may publish it again, but only that value,
-// and one that knows of the publication does not. (Owner and deputy that both
-// restart within a minute can have forgotten it.) Of a group that was in the window,
+// and one that knows of the publication does not. Of a group that was in the window,
 // late: correct publishes the window again with the parts of all sources and a
 // higher revision, which follows from the parts: equal revisions have equal values.
 // For that sources keep their parts to the horizon (max_age); what does not fit
@@ -84,9 +98,6 @@
 // second one, as long as the island is back within max_lag. What comes after a
 // window was published without it follows the rule's policy. After a partition or a
 // death that lasts longer, a correction can lack what an island said whose part the
-// present owner cannot get any more, and equal revisions can differ. An owner that
-// dies between two of its checkpoints while a source is cut off forgets what it
-// published since the older one, and can publish such a window again, without that
-// source (some one in 300 of the checker's schedules). Of rules with early: true only
-// sealed windows are shared.
+// present owner cannot get any more, and equal revisions can differ. Of rules with
+// early: true only sealed windows are shared.
 package share

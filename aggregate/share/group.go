@@ -15,10 +15,12 @@ type group struct {
 	labels labels.Labels
 	hash   uint64
 	slot   int
-	last   int64   // newest asOf, or end of a window
-	shown  int64   // the newest window whose total was published here
-	in     spans   // the windows that it was published in, to the horizon
-	counts []count // by source, asOf; of each source the newest to through and those after it
+	last   int64 // newest asOf, or end of a window
+	shown  int64 // the newest window whose total was published here
+	// in are the windows that it was published in by islands that went on for all,
+	// apart those that others published, to the horizon.
+	in, apart spans
+	counts    []count // by source, asOf; of each source the newest to through and those after it
 	// recent are the amounts of own windows that may come again, with late: correct.
 	recent []amount
 }
@@ -43,6 +45,19 @@ func (rs *ruleState) group(ls labels.Labels, hash uint64) *group {
 	}
 	return g
 }
+
+// publishedIn notes that the group was published in a window.
+func (g *group) publishedIn(end int64, apart bool, step int64) {
+	if apart {
+		g.apart.add(span{end, end}, step)
+		return
+	}
+	g.in.add(span{end, end}, step)
+}
+
+// isIn reports whether the group was in a window that is published; as to one that
+// is not past, those count alone who went on for all.
+func (g *group) isIn(end int64, past bool) bool { return g.in.has(end) || past && g.apart.has(end) }
 
 func (c *count) compare(s source, asOf int64) int {
 	return cmp.Or(c.source.compare(s), cmp.Compare(c.asOf, asOf))
@@ -165,6 +180,7 @@ func (rs *ruleState) sweep(wall, horizon int64) {
 	old := min(wall, max(rs.latest, rs.newest)) - max(rs.rule.ForgetAfter, rs.rule.MaxAge).Milliseconds() - 2*rs.interval()
 	for key, g := range rs.groups {
 		g.in.prune(horizon)
+		g.apart.prune(horizon)
 		if g.last < old {
 			delete(rs.groups, key)
 		}
@@ -174,7 +190,7 @@ func (rs *ruleState) sweep(wall, horizon int64) {
 // stateOf is what is known of a group, for an island that holds it too: with the
 // parts of sources that are not there.
 func (rs *ruleState) stateOf(g *group, there func(source) bool) stateGroup {
-	x := stateGroup{labels: g.labels, hash: g.hash, counts: g.counts, in: g.in}
+	x := stateGroup{labels: g.labels, hash: g.hash, counts: g.counts, in: g.in, apart: g.apart}
 	key := rs.key(g.labels)
 	for end, w := range rs.windows {
 		c := w.cells[string(key)]

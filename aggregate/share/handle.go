@@ -134,12 +134,15 @@ func (s *Share) takeState(rs *ruleState, st *state) {
 		for _, c := range x.counts {
 			g.put(c, rs.through)
 		}
-		before := len(g.in)
 		for _, in := range x.in {
 			g.in.add(in, rs.interval())
 			g.last = max(g.last, in.to)
 		}
-		if len(x.in) > 0 || before > 0 {
+		for _, in := range x.apart {
+			g.apart.add(in, rs.interval())
+			g.last = max(g.last, in.to)
+		}
+		if len(g.in)+len(g.apart) > 0 {
 			rs.knownIn(g)
 		}
 		for i := range x.left {
@@ -153,18 +156,18 @@ func (s *Share) takeState(rs *ruleState, st *state) {
 			}
 		}
 		for _, c := range x.claims {
-			if c.end > s.horizon(rs) && !g.in.has(c.end) {
+			if c.end > s.horizon(rs) && !g.isIn(c.end, true) {
 				s.takeClaim(rs, g, &c)
 			}
 		}
 	}
 }
 
-// knownIn drops what was gathered of late windows that another one published.
+// knownIn adopts what was gathered of windows that another one published.
 func (rs *ruleState) knownIn(g *group) {
 	key := rs.key(g.labels)
 	for end, w := range rs.windows {
-		if c := w.cells[string(key)]; c != nil && c.late && !c.published && g.in.has(end) {
+		if c := w.cells[string(key)]; c != nil && !c.published && g.isIn(end, c.late) {
 			c.adopt()
 		}
 	}
@@ -207,7 +210,7 @@ func (s *Share) takeLeft(rs *ruleState, g *group, x *leftPart) {
 
 // takeOpen merges a part of an island that has left, of a window that is to come.
 func (s *Share) takeOpen(rs *ruleState, g *group, x *leftPart) {
-	if x.end <= s.horizon(rs) || x.end <= rs.past(g.slot) {
+	if x.end <= s.horizon(rs) || x.end <= rs.past(g.slot) || g.in.has(x.end) {
 		return
 	}
 	w := rs.window(x.end)

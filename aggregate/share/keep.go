@@ -71,7 +71,7 @@ func (s *Share) takeRow(rs *ruleState, from source, p *part, r *row, g *group) s
 		c = w.cells[string(rs.key(r.Group))]
 	}
 	past := p.end <= rs.past(g.slot)
-	known := c != nil && c.published || past && g.in.has(p.end)
+	known := c != nil && c.published || g.isIn(p.end, past)
 	if known && !rs.remembers() {
 		return "late"
 	}

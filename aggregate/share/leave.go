@@ -78,6 +78,8 @@ func (s *Share) lack() (all []string) {
 		return nil
 	case s.self != none:
 		return []string{"no other island is within reach"}
+	case s.decided != nil:
+		return []string{"the store has not taken all results"}
 	}
 	for _, name := range s.listed {
 		if p := s.peers[name]; p == nil || p.index != none && p.done != s.view {

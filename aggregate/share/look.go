@@ -76,7 +76,7 @@ func (s *Share) change(v *view) {
 	for _, rs := range s.order {
 		rs.published, rs.shown = rs.through, nil
 		rs.turned = max(rs.latest, rs.newest) + 2*rs.interval()
-		if before == nil {
+		if before == nil && !s.recalls {
 			rs.origin, rs.first = rs.turned, map[string]bool{}
 			for name := range s.members {
 				rs.first[name] = name != s.o.Self

@@ -75,8 +75,9 @@ type stateGroup struct {
 	labels labels.Labels
 	hash   uint64
 	counts []count
-	in     spans
-	claims []claim
+	// in and apart are as in a group.
+	in, apart spans
+	claims    []claim
 	// left are parts of sources that are not there to send them again, where
 	// windows are corrected.
 	left []leftPart

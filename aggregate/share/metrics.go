@@ -14,6 +14,7 @@ import (
 type metrics struct {
 	messages, dropped, rows *prometheus.CounterVec
 	sentBytes               prometheus.Counter
+	noteBytes               prometheus.Counter
 	receivedBytes           prometheus.Counter
 	samples, refused        prometheus.Counter
 	changes, plans          prometheus.Counter
@@ -40,6 +41,7 @@ func newMetrics(s *Share, reg prometheus.Registerer, list *health.List) (*metric
 		rows:          vec("rows_total", "Groups of windows that came in, this island's own among them, by result.", "result", "taken", "duplicate", "late", "corrected", "unknown", "too_old"),
 		incomplete:    vec("incomplete_windows_total", "Windows that this island published without an island that had been silent for longer than it is waited for: for all that aggregate (most), or for itself, out of reach of the others (apart).", "side", "most", "apart"),
 		sentBytes:     counter("sent_bytes_total", "Bytes of messages to other islands, compressed."),
+		noteBytes:     counter("note_bytes_total", "Bytes of notes of what is published, for the journal, compressed."),
 		receivedBytes: counter("received_bytes_total", "Bytes of messages of other islands, compressed."),
 		samples:       counter("samples_total", "Samples that this island published as an owner."),
 		refused:       counter("publications_refused_total", "Publications that were refused and are tried again."),
@@ -58,7 +60,7 @@ func newMetrics(s *Share, reg prometheus.Registerer, list *health.List) (*metric
 	slots := &slotRates{s: s, at: s.o.Now()}
 	var errs []error
 	for _, c := range []prometheus.Collector{
-		m.messages, m.dropped, m.rows, m.sentBytes, m.receivedBytes, m.samples, m.refused, m.changes, m.plans, m.incomplete, m.unreached, m.unknown,
+		m.messages, m.dropped, m.rows, m.sentBytes, m.noteBytes, m.receivedBytes, m.samples, m.refused, m.changes, m.plans, m.incomplete, m.unreached, m.unknown,
 		gauge("pending_parts", "Parts in memory that are not known to be published.", func() float64 { n, _ := s.waiting(); return float64(n) }),
 		gauge("pending_bytes", "Bytes of the parts in memory.", func() float64 { _, b := s.waiting(); return float64(b) }),
 		gauge("owned_slots", "Slots, of 4096, whose groups this island publishes.", func() float64 { return float64(s.ownedSlots()) }),

@@ -74,11 +74,13 @@ func (p *peer) link(hash uint64) *link {
 }
 
 // change goes over to another view: everything is sent again, and what a peer says
-// holds for the slots that it owned.
+// holds for the slots that it owned. A deputy that becomes the owner is told all of
+// the groups anew: where they were published the owner alone may know.
 func (p *peer) change(before, v *view, index int16) {
 	var keep bits
 	for k := range Slots {
-		if before.holds(p.index, k) && v.holds(index, k) {
+		follows := v.first[k] == index && before.first[k] != p.index
+		if before.holds(p.index, k) && v.holds(index, k) && !follows {
 			keep.set(k)
 		}
 	}

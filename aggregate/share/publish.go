@@ -7,43 +7,44 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 
-	"github.com/atoll-mesh/atoll/aggregate/owner"
 	"github.com/atoll-mesh/atoll/aggregate/partial"
 )
-
-// batch is what is to be published at a time, and what holds once it was.
-type batch struct {
-	samples []partial.Sample
-	done    []func()
-}
 
 // publish hands out what is due. Owners' words follow when it was taken.
 func (s *Share) publish(ctx context.Context) error {
 	s.turn.Lock()
 	defer s.turn.Unlock()
-	s.mu.Lock()
-	if s.self == none || !s.stirred && s.now-s.judged < poll.Milliseconds() {
-		s.mu.Unlock()
-		return nil
-	}
-	s.stirred, s.judged = false, s.now
-	b := &batch{}
-	for _, rs := range s.order {
-		s.due(rs, b)
-	}
-	s.mu.Unlock()
-	if len(b.samples) > 0 {
-		if err := s.o.Publish(ctx, b.samples); err != nil {
+	for {
+		b := s.decide()
+		if b == nil {
+			return nil
+		}
+		if err := s.offer(ctx, b); err != nil {
 			return err
 		}
 	}
+}
+
+// decide is what is to be published next; nil: nothing for now.
+func (s *Share) decide() *batch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, f := range b.done {
-		f()
+	if s.decided != nil {
+		return s.decided
 	}
-	s.m.samples.Add(float64(len(b.samples)))
-	return nil
+	if s.self == none || !s.stirred && s.now-s.judged < poll.Milliseconds() {
+		return nil
+	}
+	s.number++
+	b := begin(s.number, s.note)
+	for _, rs := range s.order {
+		s.due(rs, b)
+	}
+	if s.stirred = b.full(); !s.stirred {
+		s.judged = s.now
+	}
+	s.decided = b
+	return b
 }
 
 // due collects the windows of a rule that are complete in slots of this island.
@@ -57,13 +58,16 @@ func (s *Share) due(rs *ruleState, b *batch) {
 	for _, end := range ends {
 		s.dueWindow(rs, rs.windows[end], r, b)
 	}
+	if b.full() {
+		return
+	}
+	rs.shown = r
 	all := r.least()
 	if all == math.MaxInt64 { // it owns nothing, so nobody waits for it
 		all = rs.through
 	}
 	b.done = append(b.done, func() {
 		if s.view == r.view {
-			rs.shown = r
 			rs.published = max(rs.published, all)
 			rs.hearWord(r.view, s.o.Self, rs.published)
 		}
@@ -71,6 +75,9 @@ func (s *Share) due(rs *ruleState, b *batch) {
 }
 
 func (s *Share) dueWindow(rs *ruleState, w *window, r *reach, b *batch) {
+	if b.full() {
+		return
+	}
 	var cells []*cell
 	incomplete := false
 	for _, c := range w.cells {
@@ -79,9 +86,13 @@ func (s *Share) dueWindow(rs *ruleState, w *window, r *reach, b *batch) {
 			incomplete = incomplete || !c.late && !c.published && w.end > r.complete.at(r.view, c.slot)
 		}
 	}
+	if len(cells) == 0 {
+		return
+	}
 	slices.SortFunc(cells, func(x, y *cell) int { return labels.Compare(x.labels, y.labels) })
-	for _, c := range cells {
-		s.show(rs, w, c, b)
+	b.window(rs, w.end, s.view.apart)
+	for i := 0; i < len(cells) && !b.full(); i++ {
+		b.add(rs, w.end, s.show(rs, w, cells[i]))
 	}
 	if incomplete {
 		b.done = append(b.done, func() { s.m.lacking(s.view.apart) })
@@ -94,7 +105,7 @@ func (s *Share) dueWindow(rs *ruleState, w *window, r *reach, b *batch) {
 func (s *Share) isDue(rs *ruleState, w *window, c *cell, r *reach) bool {
 	switch {
 	case c.published:
-		return rs.remembers() && c.revision() != c.last && r.at(c.slot) >= rs.turned && rs.isWhole(w.end) && (!c.adopted || !s.misses(c))
+		return rs.remembers() && c.revision() > c.last && r.at(c.slot) >= rs.turned && rs.isWhole(w.end) && (!c.adopted || !s.misses(c))
 	case c.late && c.again && w.end <= rs.origin && !rs.remembers():
 		return false // whether the group was in it knows who published it
 	case c.late:
@@ -169,8 +180,8 @@ func (s *Share) tell(rs *ruleState, c *cell, to int16, then func()) {
 	}})
 }
 
-// show renders a cell, and notes it where the samples were taken.
-func (s *Share) show(rs *ruleState, w *window, c *cell, b *batch) {
+// show decides that a cell is published as it is.
+func (s *Share) show(rs *ruleState, w *window, c *cell) *verdict {
 	g := rs.group(c.labels, c.hash)
 	version, first, revision := c.version, !c.published, c.revision()
 	if !rs.remembers() {
@@ -178,17 +189,16 @@ func (s *Share) show(rs *ruleState, w *window, c *cell, b *batch) {
 	}
 	acc := rs.combined(c)
 	if first && c.claim != nil {
-		acc, version, revision = *c.claim, c.claimVersion, 0
+		acc, version, revision = *c.claim, c.claimVersion, c.last
 	}
-	b.samples = owner.Render(b.samples, rs.rule, c.labels, w.end, revision, &acc, s.totalOf(rs, w, c, g))
-	b.done = append(b.done, func() {
-		g.shown = max(g.shown, w.end)
-		g.in.add(span{w.end, w.end}, rs.interval())
-		c.published, c.shown, c.last = true, version, revision
-		if first && (c.late || c.behind) {
-			s.tell(rs, c, s.view.second[c.slot], func() {})
-		}
-	})
+	x := &verdict{c.labels, first, revision, acc, s.totalOf(rs, w, c, g)}
+	g.shown = max(g.shown, w.end)
+	g.publishedIn(w.end, s.view.apart, rs.interval())
+	c.published, c.shown, c.last = true, version, revision
+	if first && (c.late || c.behind) {
+		s.tell(rs, c, s.view.second[c.slot], func() {})
+	}
+	return x
 }
 
 // totalOf is the total of a group; nil for past windows, of which it goes with the

@@ -306,3 +306,23 @@ func TestSilentWithoutRules(t *testing.T) {
 		}
 	})
 }
+
+// Where no rule is shared nothing is sent, so nobody is missed.
+func TestNoRulesNoWarnings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNet(t)
+		n.listed = []string{"a", "b", "c"}
+		lists := map[string]*health.List{}
+		for _, name := range n.listed {
+			lists[name] = health.New(nil)
+			_, stop := n.start(name, &rule.Set{}, func(o *Options) { o.Health = lists[name] })
+			defer stop()
+		}
+		time.Sleep(5 * time.Minute)
+		for name, list := range lists {
+			if active := list.Active(); len(active) != 0 {
+				t.Errorf("%s warns without any rule: %v", name, active)
+			}
+		}
+	})
+}

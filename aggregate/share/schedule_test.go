@@ -169,9 +169,7 @@ const (
 
 // Delay, loss, repetition, partitions, deaths at any instant, joins, clocks that
 // jump, slots that move: the windows of all islands together are the truth, each
-// with one value. In about one schedule of 300 an owner that dies between its
-// checkpoints, while a source is cut off, forgets what it published and publishes a
-// few values of the same window differently: more than one of sixty is a failure.
+// with one value.
 func TestSchedules(t *testing.T) {
 	from, most := uint64(0), uint64(schedules)
 	switch text := os.Getenv("SHARE_SEEDS"); {
@@ -184,8 +182,7 @@ func TestSchedules(t *testing.T) {
 	case testing.Short(): // with the race detector
 		most = schedules / 8
 	}
-	var wrong atomic.Uint64
-	var seed, again, corrected, planned, apart, backlogs, odd, values, twice atomic.Uint64
+	var seed, again, corrected, planned, apart, backlogs, odd, values atomic.Uint64
 	seed.Store(from)
 	var all sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
@@ -193,14 +190,12 @@ func TestSchedules(t *testing.T) {
 			for at := seed.Add(1) - 1; at < most && !t.Failed(); at = seed.Add(1) - 1 {
 				w := schedule(t, at)
 				if len(w.mistakes) > 0 {
-					wrong.Add(1)
-					t.Log(strings.Join(w.mistakes, "\n"))
+					t.Error(strings.Join(w.mistakes, "\n"))
 				}
 				planned.Add(uint64(w.plans))
 				backlogs.Add(uint64(w.backlogs))
 				odd.Add(uint64(w.odd))
 				values.Add(uint64(len(w.said)))
-				twice.Add(uint64(w.twice))
 				for _, es := range w.said {
 					again.Add(uint64(len(es) - 1))
 					for _, e := range es {
@@ -216,16 +211,11 @@ func TestSchedules(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if n := most - from; wrong.Load() > max(1, n/60) {
-		t.Errorf("%d of %d schedules ended with mistakes", wrong.Load(), n)
-	}
 	t.Logf("%d values were published again, %d corrected, %d apart; %d islands had a plan", again.Load(), corrected.Load(), apart.Load(), planned.Load())
 	if t.Logf("%d values of backlogs, %d of them odd", backlogs.Load(), odd.Load()); 50*odd.Load() > backlogs.Load()+500 {
 		t.Errorf("%d of %d values of backlogs are wrong, want less than 2 %%", odd.Load(), backlogs.Load())
 	}
-	if t.Logf("%d values, %d of them twice", values.Load(), twice.Load()); 1000*twice.Load() > values.Load() {
-		t.Errorf("%d of %d values came twice and differ, want less than 0.1 %%", twice.Load(), values.Load())
-	}
+	t.Logf("%d values", values.Load())
 	// A few schedules need not have met everything.
 	if most-from >= schedules && (again.Load() == 0 || corrected.Load() == 0 || apart.Load() == 0 || planned.Load() == 0) {
 		t.Error("the schedules leave something out: each of these must be there")

@@ -62,6 +62,9 @@ type Options struct {
 	// Publish takes samples that are final. What it took must survive a crash,
 	// since nobody sends it again; what it refuses is offered again.
 	Publish func(ctx context.Context, samples []partial.Sample) error
+	// Journal keeps what this island decides to publish; nil: a death between two
+	// snapshots forgets it, and windows can come again with other values.
+	Journal Journal
 	// Start is a number that is higher with each start of the island.
 	Start uint64
 	// Dir keeps parts that do not fit into memory; empty: the oldest are dropped.
@@ -118,8 +121,9 @@ type Share struct {
 	// known are the rules by hash; the map is replaced, not changed.
 	known atomic.Pointer[map[uint64]*rule.Rule]
 
-	// turn is held by who publishes.
-	turn sync.Mutex
+	// turn is held by who publishes, and guards packed, which is scratch.
+	turn   sync.Mutex
+	packed []byte
 
 	mu     sync.Mutex
 	life   uint64
@@ -139,11 +143,15 @@ type Share struct {
 	changed     int64 // when the view came
 	members     map[string]*member
 	peers       map[string]*peer
-	stirred     bool  // something came that may complete a window
-	looked      int64 // when members were listed last
-	judged      int64 // when windows were looked at last
-	spoken      int64 // when an island that has rules said something last
-	warned      int64 // when warnings were looked at last
+	decided     *batch // what is not taken yet
+	recalls     bool   // what this island published before it began is not forgotten
+	number      uint64 // of the newest batch
+	note        []byte // scratch
+	stirred     bool   // something came that may complete a window
+	looked      int64  // when members were listed last
+	judged      int64  // when windows were looked at last
+	spoken      int64  // when an island that has rules said something last
+	warned      int64  // when warnings were looked at last
 
 	plan     *plan // the newest
 	plans    []*plan
@@ -234,7 +242,7 @@ func New(o Options) (*Share, error) {
 		return nil, fmt.Errorf("sharing aggregation: %w", err)
 	}
 	s := &Share{
-		o: o, log: o.Logger, codec: c, life: o.Start, stance: stance{start: o.Start}, wake: make(chan struct{}, 1), begun: time.Now(), calm: balanceEvery, least: leastLoad, spoken: never,
+		o: o, log: o.Logger, codec: c, life: o.Start, number: o.Start, stance: stance{start: o.Start}, wake: make(chan struct{}, 1), begun: time.Now(), calm: balanceEvery, least: leastLoad, spoken: never,
 		rules: map[uint64]*ruleState{}, members: map[string]*member{}, peers: map[string]*peer{}, reports: map[string]report{},
 	}
 	s.clock()
@@ -296,6 +304,7 @@ func (s *Share) find(hash uint64) *rule.Rule { return (*s.known.Load())[hash] }
 
 // Run sends and publishes until ctx ends, then closes what New opened.
 func (s *Share) Run(ctx context.Context) error {
+	s.owe()
 	ticks := time.NewTicker(tick)
 	defer ticks.Stop()
 	for {

@@ -32,6 +32,17 @@ func (s *spans) add(x span, step int64) {
 	*s = slices.Replace(*s, i, j, x)
 }
 
+// drop takes one window out.
+func (s *spans) drop(end, step int64) {
+	for i, x := range *s {
+		if x.from <= end && end <= x.to {
+			rest := slices.DeleteFunc([]span{{x.from, end - step}, {end + step, x.to}}, func(x span) bool { return x.from > x.to })
+			*s = slices.Replace(*s, i, i+1, rest...)
+			return
+		}
+	}
+}
+
 // prune forgets what is not above a horizon.
 func (s *spans) prune(horizon int64) {
 	i := 0

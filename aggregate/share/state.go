@@ -15,7 +15,7 @@ import (
 
 // The state is one frame per thing: a length and that many bytes.
 const (
-	stateVersion = 2
+	stateVersion = 3
 	mostFrame    = 256 << 20
 )
 
@@ -28,6 +28,7 @@ const (
 	framePlan
 	frameWord
 	frameLeft
+	frameNote
 )
 
 // Snapshot writes what a restart needs: what was counted, the parts in memory,
@@ -56,6 +57,9 @@ func (s *Share) Snapshot(w io.Writer) error {
 	for _, rs := range s.order {
 		rs.snapshot(frame)
 	}
+	if s.decided != nil {
+		frame(append([]byte{frameNote}, s.decided.note...))
+	}
 	frame([]byte{frameEnd})
 	if err := out.Flush(); err != nil {
 		return fmt.Errorf("writing the state of shared aggregation: %w", err)
@@ -78,7 +82,7 @@ func (rs *ruleState) snapshot(frame func([]byte)) {
 	}
 	for _, key := range slices.Sorted(maps.Keys(rs.groups)) {
 		g := rs.groups[key]
-		x := stateGroup{labels: g.labels, counts: g.counts, in: g.in}
+		x := stateGroup{labels: g.labels, counts: g.counts, in: g.in, apart: g.apart}
 		b := binary.AppendVarint(binary.AppendVarint(x.append([]byte{frameGroup}, rs.rule), g.last), g.shown)
 		b = binary.AppendUvarint(b, uint64(len(g.recent)))
 		for i := range g.recent {
@@ -99,6 +103,7 @@ func (s *Share) Restore(r io.Reader) error {
 	if err := s.restore(r); err != nil {
 		return fmt.Errorf("reading the state of shared aggregation: %w", err)
 	}
+	s.recalls = s.o.Journal != nil
 	return nil
 }
 
@@ -158,7 +163,11 @@ func (s *Share) restore(r io.Reader) error {
 			if m := s.members[d.text()]; m != nil {
 				m.done = true
 			}
-		case kind > frameLeft:
+		case kind == frameNote:
+			if err := s.restoreNote(d.b); err != nil {
+				return err
+			}
+		case kind > frameNote:
 			return errCode
 		case rs != nil:
 			if err := s.restoreFrame(rs, kind, d); err != nil {
@@ -201,7 +210,7 @@ func (s *Share) restoreFrame(rs *ruleState, kind byte, d *decoder) error {
 func (rs *ruleState) restoreGroup(d *decoder) error {
 	x := d.group(rs.rule)
 	g := &group{
-		labels: x.labels, hash: x.hash, slot: slotOf(rs.rule.Hash, x.hash), counts: x.counts, in: x.in, last: d.varint(), shown: d.varint(),
+		labels: x.labels, hash: x.hash, slot: slotOf(rs.rule.Hash, x.hash), counts: x.counts, in: x.in, apart: x.apart, last: d.varint(), shown: d.varint(),
 	}
 	for n := d.uvarint(); n > 0 && d.err == nil; n-- {
 		end := d.varint()

@@ -23,6 +23,12 @@ func (s *Share) warn() {
 	}
 	s.warned = s.now
 	var stuck, without, differ []string
+	if len(s.order) == 0 { // where no rule is shared nothing is sent, so nobody is heard, nor missed
+		say(s.m.stuck, nil)
+		say(s.m.without, nil)
+		say(s.m.differ, nil)
+		return
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.peers)) {
 		p := s.peers[name]
 		if name == s.o.Self {

@@ -54,7 +54,6 @@ type world struct {
 	plans   int
 	// backlogs are the values of groups that came late, odd those with a mistake.
 	backlogs, odd int
-	twice         int // values of one window and revision that differ
 	events        []string
 	mistakes      []string // what check found, and the events that led there
 }
@@ -90,6 +89,7 @@ type node struct {
 	jump     time.Duration    // of its clock
 	snapshot []byte
 	journal  []*partial.Window // pushed since the snapshot
+	notes    [][]byte          // of the share, since the snapshot
 	dir      string
 }
 
@@ -175,7 +175,7 @@ func (n *node) start() {
 	var s *Share
 	s, err := New(Options{
 		Self: n.name, Rules: n.w.set, Members: n.members, Transport: &wire{n, n.starts}, Start: n.starts, Now: n.now,
-		Publish: n.recorder(n.starts, &s), Dir: n.dir, MaxPending: n.w.pending,
+		Publish: n.recorder(n.starts, &s), Dir: n.dir, MaxPending: n.w.pending, Journal: &book{n, n.starts},
 	})
 	if err != nil {
 		n.w.t.Fatal(err)
@@ -189,6 +189,11 @@ func (n *node) start() {
 		}
 	} else {
 		s.life = 1 // the journal is whole
+	}
+	for _, frame := range n.notes {
+		if err := s.Replay(frame); err != nil {
+			n.w.t.Fatal(err)
+		}
 	}
 	for _, win := range n.journal {
 		n.push(s, win)
@@ -280,7 +285,7 @@ func (n *node) checkpoint() {
 	if err := n.share.Snapshot(&b); err != nil {
 		n.w.t.Error(err)
 	}
-	n.snapshot, n.journal = b.Bytes(), nil
+	n.snapshot, n.journal, n.notes = b.Bytes(), nil, nil
 }
 
 // kill ends a life at once; what goes on in it reaches nobody.
@@ -319,6 +324,26 @@ func (n *node) recorder(start uint64, of **Share) func(context.Context, []partia
 		}
 		return nil
 	}
+}
+
+// book is the journal as one start of a node sees it.
+type book struct {
+	n     *node
+	start uint64
+}
+
+func (x *book) Append(frame []byte) error {
+	if x.n.w.trouble(0.005) { // dies before the values leave
+		x.n.w.note("%s dies after deciding", x.n.name)
+		defer x.n.w.fail(x.n, x.n.w.between(time.Second, 30*time.Second))
+	}
+	x.n.mu.Lock()
+	defer x.n.mu.Unlock()
+	if !x.n.up || x.n.starts != x.start {
+		return errors.New("it is over")
+	}
+	x.n.notes = append(x.n.notes, slices.Clone(frame))
+	return nil
 }
 
 // wire is the network as one start of a node sees it.
