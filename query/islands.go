@@ -3,6 +3,7 @@ package query
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/prometheus/prometheus/model/exemplar"
@@ -27,6 +28,7 @@ type everywhere struct {
 	asking  *global.Engine
 	engine  promql.QueryEngine
 	answers chan struct{}
+	border  *border
 }
 
 // newEverywhere wraps an engine so that its questions can be about all islands.
@@ -41,6 +43,7 @@ func (q *Query) newEverywhere() (*everywhere, error) {
 	step := func(int64) int64 {
 		return time.Duration(o.PrometheusConfig().GlobalConfig.EvaluationInterval).Milliseconds()
 	}
+	e.border = newBorder(filepath.Join(o.Dir, "border.json"), e.external, o.Since, o.Logger)
 	var err error
 	e.asking, err = global.New(global.Options{
 		Engine: q.engine, Islands: e.islands, Label: IslandLabel, Default: global.ScopeLocal,
@@ -73,12 +76,22 @@ func (e *everywhere) islands(context.Context) []global.Island {
 	return append([]global.Island{&itself{e: e, name: func() string { return self }}}, others...)
 }
 
-// answerer answers for this island under the name that it goes by now.
-func (e *everywhere) answerer(name string) (*global.Answerer, error) {
+// answerer answers for this island under the name that it goes by now, with what it
+// shows of itself.
+func (e *everywhere) answerer(name string, shown *global.Promise) (*global.Answerer, error) {
+	o := e.q.options
 	return global.NewAnswerer(global.AnswererOptions{
-		Engine: e.engine, Storage: e.q.options.Store, Label: IslandLabel, Name: name,
-		Exemplars: e.q.options.Store, External: e.external(), DelayedNames: e.features().DelayedNames, Limits: e.q.Config().Islands.limits(), Span: e.q.options.Store.Span,
-		History: e.q.options.History,
+		Engine: e.engine, Storage: visible{o.Store, shown.MinTime}, Label: IslandLabel, Name: name,
+		Exemplars: o.Store, External: shown.External, DelayedNames: e.features().DelayedNames, Limits: e.q.Config().Islands.limits(), Span: o.Store.Span,
+		History: func() (epoch uint64, settled int64) {
+			if o.History == nil {
+				return 0, 0
+			}
+			if epoch, settled = o.History(); epoch == 0 {
+				return 0, 0
+			}
+			return max(epoch^uint64(shown.MinTime)<<1, 1), settled // samples before it come to be seen
+		},
 	})
 }
 
@@ -90,7 +103,7 @@ func (e *everywhere) copyAnswerer(h *Held) (*global.Answerer, error) {
 	})
 }
 
-// external are the labels that series carry at the border, but for the island's.
+// external are the labels that series are to carry at the border, but for the island's.
 func (e *everywhere) external() labels.Labels {
 	prom := e.q.options.PrometheusConfig()
 	return labels.NewBuilder(prom.GlobalConfig.ExternalLabels).Del(IslandLabel).Labels()
@@ -116,14 +129,15 @@ func (q *Query) Itself() global.Catalog {
 	return &itself{e: q.everywhere, name: func() string {
 		name, _ := q.options.Neighbours()
 		return name
-	}}
+	}, promising: true}
 }
 
 // itself is this island, asked without a network between.
 type itself struct {
-	e    *everywhere
-	name func() string
-	held *Held // what is answered from; nil for the store
+	e         *everywhere
+	name      func() string
+	promising bool  // by who may note what is promised
+	held      *Held // what is answered from; nil for the store
 }
 
 // Facts implements global.Island.
@@ -131,45 +145,57 @@ func (i *itself) Facts() global.Facts {
 	if i.held != nil {
 		return global.Facts{Name: i.held.Name, External: i.held.External}
 	}
-	return global.Facts{Name: i.name(), External: i.e.external(), Own: true}
+	shown, _ := i.e.border.look(false)
+	return global.Facts{Name: i.name(), External: shown.External, MinTime: shown.MinTime, Own: true}
 }
 
-func (i *itself) answerer() (*global.Answerer, error) {
+// answerer also returns what is promised, if anything is.
+func (i *itself) answerer() (*global.Answerer, *global.Promise, error) {
 	if i.held != nil {
-		return i.e.copyAnswerer(i.held)
+		a, err := i.e.copyAnswerer(i.held)
+		return a, nil, err
 	}
-	return i.e.answerer(i.name())
+	shown, promised := i.e.border.look(i.promising)
+	a, err := i.e.answerer(i.name(), &shown)
+	if !promised {
+		return a, nil, err
+	}
+	return a, &shown, err
 }
 
 // turn waits for one of the places of those who are answered.
-func (i *itself) turn(ctx context.Context) (a *global.Answerer, done func(), err error) {
+func (i *itself) turn(ctx context.Context) (a *global.Answerer, p *global.Promise, done func(), err error) {
 	if !i.e.q.options.Ready() {
-		return nil, nil, fmt.Errorf("island %q is starting or stopping: %w", i.name(), flow.ErrUnavailable)
+		return nil, nil, nil, fmt.Errorf("island %q is starting or stopping: %w", i.name(), flow.ErrUnavailable)
 	}
-	if a, err = i.answerer(); err != nil {
-		return nil, nil, err
+	if a, p, err = i.answerer(); err != nil {
+		return nil, nil, nil, err
 	}
 	select {
 	case i.e.answers <- struct{}{}:
-		return a, func() { <-i.e.answers }, nil
+		return a, p, func() { <-i.e.answers }, nil
 	case <-ctx.Done():
-		return nil, nil, ctx.Err()
+		return nil, nil, nil, ctx.Err()
 	}
 }
 
 // Answer implements global.Island.
 func (i *itself) Answer(ctx context.Context, r *global.Request) (*global.Answer, error) {
-	a, done, err := i.turn(ctx)
+	a, promise, done, err := i.turn(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	return a.Answer(ctx, r)
+	answer, err := a.Answer(ctx, r)
+	if err == nil {
+		answer.Promise = promise
+	}
+	return answer, err
 }
 
 // Labels implements global.Catalog.
 func (i *itself) Labels(ctx context.Context, r *global.LabelsRequest) ([]string, []global.Note, error) {
-	a, done, err := i.turn(ctx)
+	a, _, done, err := i.turn(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -179,7 +205,7 @@ func (i *itself) Labels(ctx context.Context, r *global.LabelsRequest) ([]string,
 
 // Series implements global.Catalog.
 func (i *itself) Series(ctx context.Context, r *global.SeriesRequest) ([]labels.Labels, []global.Note, error) {
-	a, done, err := i.turn(ctx)
+	a, _, done, err := i.turn(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -189,7 +215,7 @@ func (i *itself) Series(ctx context.Context, r *global.SeriesRequest) ([]labels.
 
 // Exemplars implements global.Catalog.
 func (i *itself) Exemplars(ctx context.Context, r *global.ExemplarsRequest) ([]exemplar.QueryResult, error) {
-	a, done, err := i.turn(ctx)
+	a, _, done, err := i.turn(ctx)
 	if err != nil {
 		return nil, err
 	}

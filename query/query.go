@@ -52,6 +52,10 @@ type Options struct {
 	// long as epoch is the same; nil, or an epoch of 0, promises nothing.
 	History func() (epoch uint64, settled int64)
 
+	// Since is a time in milliseconds before which the store has no sample, and gets
+	// none but by exception; false while that is not known. nil for never.
+	Since func() (ms int64, ok bool)
+
 	// Neighbours are who else is asked where a question is about all islands; nil
 	// for none.
 	Neighbours Neighbours
@@ -183,6 +187,9 @@ func (o *Options) check() error {
 	}
 	if o.Neighbours == nil {
 		o.Neighbours = func() (string, []global.Island) { return "local", nil }
+	}
+	if o.Since == nil {
+		o.Since = func() (int64, bool) { return 0, false }
 	}
 	if o.Alertmanagers == nil {
 		o.Alertmanagers = func(context.Context) v1.AlertmanagerRetriever { return none{} }

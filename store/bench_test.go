@@ -26,20 +26,28 @@ func BenchmarkAppend(b *testing.B) {
 			appendBatches(b, db, batch)
 		})
 		b.Run(fmt.Sprintf("store/batch=%d", batch), func(b *testing.B) {
-			s, err := New(Options{Config: config(b.TempDir())})
-			if err != nil {
-				b.Fatal(err)
-			}
-			ctx, cancel := context.WithCancel(b.Context())
-			done := make(chan error)
-			go func() { done <- s.Run(ctx) }()
-			<-s.Ready()
+			s, stop := benchStore(b)
 			appendBatches(b, s, batch)
-			cancel()
-			if err := <-done; err != nil {
-				b.Fatal(err)
-			}
+			stop()
 		})
+	}
+}
+
+func benchStore(b *testing.B) (s *Store, stop func()) {
+	b.Helper()
+	s, err := New(Options{Config: config(b.TempDir())})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	done := make(chan error)
+	go func() { done <- s.Run(ctx) }()
+	<-s.Ready()
+	return s, func() {
+		cancel()
+		if err := <-done; err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 

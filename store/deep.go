@@ -20,6 +20,10 @@ type Older interface {
 	ChunkQuerier(mint, maxt int64) (storage.ChunkQuerier, error)
 	// Oldest is the time of its oldest sample in milliseconds, false without one.
 	Oldest() (int64, bool)
+	// Generation changes when what can be read there does; 0 is for nothing.
+	Generation() uint64
+	// Seen is false while it is not known what is there.
+	Seen() bool
 }
 
 // With reads older blocks beside the store's own.
@@ -32,6 +36,16 @@ func (d Deep) Span() (oldest, newest int64) {
 		oldest = there
 	}
 	return oldest, newest
+}
+
+// Since is a time in milliseconds before which there is no sample in either place;
+// false while that is not known.
+func (d Deep) Since() (ms int64, ok bool) {
+	ms, ok = d.Store.Since()
+	if there, old := d.older.Oldest(); old {
+		ms = min(ms, there)
+	}
+	return ms, ok && d.older.Seen()
 }
 
 // Querier reads samples of both.

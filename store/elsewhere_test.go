@@ -124,7 +124,8 @@ func TestPressureGivesUpTheOldest(t *testing.T) {
 type older struct {
 	storage.Queryable
 	storage.ChunkQueryable
-	err error
+	err        error
+	generation uint64
 }
 
 func (o older) Querier(mint, maxt int64) (storage.Querier, error) {
@@ -139,6 +140,8 @@ func (o older) ChunkQuerier(mint, maxt int64) (storage.ChunkQuerier, error) {
 }
 
 func (older) Oldest() (int64, bool) { return -5, true }
+func (older) Seen() bool            { return true }
+func (o older) Generation() uint64  { return o.generation }
 
 type brokenQuerier struct {
 	storage.Querier
@@ -158,7 +161,7 @@ func TestDeepReading(t *testing.T) {
 	for ts := range int64(10) {
 		mustAppend(t, here, 1000*(ts+5), 2)
 	}
-	deep := here.With(older{there, there, nil})
+	deep := here.With(older{there, there, nil, 0})
 	if n := read(t, deep).count(); n != 2*15 {
 		t.Errorf("%d samples, want 30", n)
 	}

@@ -85,14 +85,14 @@ func (s *Store) History() (epoch uint64, settled int64) {
 	return max(sum.Sum64(), 1), settled
 }
 
-// History is the store's, and another one once the oldest sample elsewhere is.
+// History is the store's, and another one once something else can be read elsewhere.
 func (d Deep) History() (epoch uint64, settled int64) {
 	epoch, settled = d.Store.History()
-	oldest, ok := d.older.Oldest()
-	if epoch == 0 || !ok {
+	generation := d.older.Generation()
+	if epoch == 0 || generation == 0 {
 		return epoch, settled
 	}
 	sum := fnv.New64a()
-	_ = binary.Write(sum, binary.LittleEndian, []uint64{epoch, uint64(oldest)}) // to a hash: it cannot fail
+	_ = binary.Write(sum, binary.LittleEndian, []uint64{epoch, generation}) // to a hash: it cannot fail
 	return max(sum.Sum64(), 1), settled
 }

@@ -51,6 +51,14 @@ func TestHistory(t *testing.T) {
 		}
 	})
 	step("nothing", true, func() {})
+	epochs := map[uint64]bool{}
+	for _, generation := range []uint64{0, 1, 2, 1} {
+		epoch, _ := s.With(older{generation: generation}).History()
+		epochs[epoch] = true
+	}
+	if len(epochs) != 3 || !epochs[before] {
+		t.Errorf("with nothing elsewhere, and two generations of it: %v; one of them must be %d", epochs, before)
+	}
 	s.stop()
 	if epoch, _ := s.History(); epoch != 0 {
 		t.Errorf("closed: epoch %d", epoch)

@@ -64,7 +64,7 @@ func holdQuerier(h *handle, from storage.Queryable, mint, maxt int64) (storage.Q
 		h.release()
 		return nil, err
 	}
-	held := &querier{Querier: q, release: sync.OnceFunc(h.release)}
+	held := &querier{Querier: q, h: h, mint: mint, maxt: maxt, release: sync.OnceFunc(h.release)}
 	if search, ok := q.(storage.Searcher); ok {
 		return searchQuerier{held, search}, nil
 	}
@@ -77,12 +77,14 @@ func holdChunkQuerier(h *handle, from storage.ChunkQueryable, mint, maxt int64) 
 		h.release()
 		return nil, err
 	}
-	return &chunkQuerier{ChunkQuerier: q, release: sync.OnceFunc(h.release)}, nil
+	return &chunkQuerier{ChunkQuerier: q, h: h, mint: mint, maxt: maxt, release: sync.OnceFunc(h.release)}, nil
 }
 
 type querier struct {
 	storage.Querier
-	release func()
+	h          *handle
+	mint, maxt int64
+	release    func()
 }
 
 func (q *querier) Close() error {
@@ -98,7 +100,9 @@ type searchQuerier struct {
 
 type chunkQuerier struct {
 	storage.ChunkQuerier
-	release func()
+	h          *handle
+	mint, maxt int64
+	release    func()
 }
 
 func (q *chunkQuerier) Close() error {
@@ -145,6 +149,19 @@ func (s *Store) Span() (oldest, newest int64) {
 		return 0, 0
 	}
 	return oldest, newest
+}
+
+// Since is a time in milliseconds before which the store has no sample and, as long
+// as it holds samples, takes none; false while it holds none or is not open. Only a
+// block that is put into its directory can bring older ones.
+func (s *Store) Since() (ms int64, ok bool) {
+	oldest, newest := s.Span()
+	if newest == 0 {
+		return 0, false
+	}
+	// What is appended in order may be as old as half a block.
+	late := max(tsdb.DefaultBlockDuration/2, time.Duration(s.cfg.Load().OutOfOrderWindow).Milliseconds())
+	return min(oldest, newest-late), true
 }
 
 // NumSeries is how many series the head holds; 0 while the store is not open.

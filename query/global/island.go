@@ -44,6 +44,9 @@ type Request struct {
 	Original bool
 	// History asks for the answer's Epoch and Settled.
 	History bool
+	// Tell asks for all of the answer's Promise, which may otherwise be its number
+	// alone.
+	Tell bool
 	// Share is the memory for the answer, for transports to take from; nil is
 	// without bounds. It does not travel.
 	Share *Share
@@ -102,6 +105,9 @@ type Answer struct {
 	// milliseconds, changes, comes or goes. 0 promises nothing.
 	Epoch   uint64
 	Settled int64
+	// Promise is what holds from when the island was asked; nil for nothing. Of one that
+	// is about to be sent all is there, of one that has come none: it was taken note of.
+	Promise *Promise
 	// From is who answered out of a copy because the island itself did not, and Why
 	// that was so; both are empty otherwise.
 	From, Why string

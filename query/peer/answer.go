@@ -31,6 +31,11 @@ func grid(l global.Leaf, tail bool) result.Grid {
 
 func (c *Codec) message(a *global.Answer, r *global.Request) (*querypb.Answer, error) {
 	m := &querypb.Answer{Oldest: a.Oldest, Newest: a.Newest, Epoch: a.Epoch, Settled: a.Settled}
+	if a.Promise != nil {
+		if m.Promise = a.Promise.Number; r.Tell {
+			m.Promised = promiseMessage(a.Promise)
+		}
+	}
 	for i := range a.Leaves {
 		leaf := &a.Leaves[i]
 		rows, err := c.Encode(nil, &result.Result{Grid: grid(r.Leaves[i], leaf.Tail), Series: leaf.Rows})
@@ -146,7 +151,8 @@ func notes(list []*querypb.Note) []global.Note {
 // concurrent use.
 type Codec struct {
 	*result.Codec
-	hedges *hedges
+	hedges   *hedges
+	promises promises
 }
 
 // Register adds the metrics of second questions.
@@ -158,5 +164,5 @@ func NewCodec() (*Codec, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Codec{Codec: c, hedges: newHedges()}, nil
+	return &Codec{Codec: c, hedges: newHedges(), promises: promises{by: map[string]promised{}}}, nil
 }

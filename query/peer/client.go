@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -24,6 +25,7 @@ type Client struct {
 	connect func() (grpc.ClientConnInterface, error)
 	another func() (grpc.ClientConnInterface, error) // for a second question; may be nil
 	copyOf  string
+	id      string // under which promises are noted; "" for not at all
 }
 
 var _ global.Island = (*Client)(nil)
@@ -39,11 +41,19 @@ func (c *Client) CopyOf(name string, facts global.Facts) *Client {
 	return &Client{codec: c.codec, facts: facts, connect: c.connect, another: c.another, copyOf: name}
 }
 
+// Noting notes what the island promises, for Facts of the codec.
+func (c *Client) Noting(id string) *Client {
+	out := *c
+	out.id = id
+	return &out
+}
+
 // Facts implements global.Island.
 func (c *Client) Facts() global.Facts { return c.facts }
 
 // Answer implements global.Island.
 func (c *Client) Answer(ctx context.Context, r *global.Request) (*global.Answer, error) {
+	asked := time.Now()
 	data, err := c.ask(ctx, r)
 	if err != nil {
 		return nil, err
@@ -56,7 +66,9 @@ func (c *Client) Answer(ctx context.Context, r *global.Request) (*global.Answer,
 	if err != nil {
 		return nil, fmt.Errorf("read the answer of island %q: %w", c.facts.Name, err)
 	}
-	a.Stats.Bytes = int64(len(data))
+	if a.Stats.Bytes = int64(len(data)); c.id != "" {
+		c.codec.promises.heard(c.id, asked, &m)
+	}
 	return a, nil
 }
 
@@ -76,6 +88,7 @@ func (c *Client) fetch(ctx context.Context, connect func() (grpc.ClientConnInter
 func (c *Client) question(r *global.Request) *querypb.AnswerRequest {
 	m := requestMessage(r)
 	m.CopyOf = c.copyOf
+	m.Tell = c.id != "" && c.codec.promises.number(c.id) == 0
 	return m
 }
 

@@ -83,7 +83,7 @@ func request(m *querypb.AnswerRequest) (*global.Request, error) {
 			StartTimestamps: o.GetStartTimestamps(),
 		},
 		Limits:  global.Limits{Series: l.GetSeries(), Samples: l.GetSamples(), Bytes: l.GetBytes()},
-		History: m.GetHistory(),
+		History: m.GetHistory(), Tell: m.GetTell(),
 	}
 	if r.Options.Lookback < 1 || r.Limits.Series < 0 || r.Limits.Samples < 0 || r.Limits.Bytes < 0 {
 		return nil, fmt.Errorf("lookback %d ms, limits %v: must be positive", r.Options.Lookback, r.Limits)

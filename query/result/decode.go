@@ -34,6 +34,7 @@ type decoder struct {
 	values   plane.Reader
 	buckets  plane.HistogramReader
 	presence plane.Cursor
+	samples  sampleReader
 	table    []float64
 	places   []int
 	points   int // left
@@ -123,9 +124,11 @@ func (d *decoder) body(b []byte, flags byte, r *Result) (err error) {
 		return errKind
 	}
 	if flags&flagChunks != 0 {
-		if b, err = d.chunks(b, r); err != nil {
+		if b, err = d.chunks(b, flags, r); err != nil {
 			return err
 		}
+	} else if flags&flagSamples != 0 {
+		return errKind
 	}
 	if err := d.names.Spent(); err != nil {
 		return err

@@ -13,12 +13,12 @@
 // Columns, values, label sets and histograms are those of package plane.
 //
 //	result = a8 01 flags start step count body crc
-//	body   = [labels] [series] [histograms] [chunks] [notes]
+//	body   = [labels] [series] [histograms] [chunks] [samples] [notes]
 //
-// Flags are a byte: 1 whole, 2 series, 4 histograms, 8 chunks, 16 notes; whole means
-// that the body is one column that holds it. Start and step are varints, count a
-// uvarint: the times of the grid, in Unix ms. The crc is the CRC-32C of all before
-// it, in 4 bytes.
+// Flags are a byte: 1 whole, 2 series, 4 histograms, 8 chunks, 16 notes, 32 samples,
+// not without chunks; whole means that the body is one column that holds it. Start
+// and step are varints, count a uvarint: the times of the grid, in Unix ms. The crc is
+// the CRC-32C of all before it, in 4 bytes.
 //
 // Labels, there with series or chunks, are the label sets of the series, then those
 // of the series that are chunks. Series are the uvarint length of the table, the
@@ -38,6 +38,17 @@
 // chunks, and for each chunk its encoding as Prometheus numbers them, a byte; the
 // varint of its first time minus the last time of the one before, of the first minus
 // 0; the uvarints of its last time minus its first, and of its length. The second has
-// their bytes. Notes are a column: warnings, then infos, as a uvarint number and
-// each as uvarint length and bytes.
+// their bytes.
+//
+// A chunk of floats whose bytes follow from its samples has 128 added to its encoding,
+// the number of its samples instead of its length, and no bytes in the second column.
+// After the chunks of a series with such follows, as a uvarint, the place of the list
+// of their samples' times, together, among all such lists, the first of which is 1.
+// Samples are the column of lists, and the columns of values: a row with a new state
+// for each series that has them. A list that is one above those seen is the next of
+// its column: for each time the varint of its distance from the one before, minus that
+// one's distance from the one before it; the first is distant from 0, and minus 0.
+//
+// Notes are a column: warnings, then infos, as a uvarint number and each as uvarint
+// length and bytes.
 package result

@@ -24,6 +24,7 @@ type encoder struct {
 	table    []int64
 	numbers  []byte // of chunks
 	data     []byte // of chunks
+	samples  sampleWriter
 	notes    []byte
 	body     []byte
 	whole    []byte
@@ -78,6 +79,7 @@ func (e *encoder) reset() {
 	e.values.Reset()
 	e.buckets.Reset()
 	e.names.Reset()
+	e.samples.reset()
 	e.presence, e.table, e.numbers, e.data, e.notes = e.presence[:0], e.table[:0], e.numbers[:0], e.data[:0], e.notes[:0]
 }
 
@@ -100,7 +102,9 @@ func (e *encoder) gather(r *Result) (flags byte, err error) {
 	for i := range r.Chunks {
 		flags |= flagChunks
 		e.names.Add(r.Chunks[i].Labels)
-		e.chunks(&r.Chunks[i])
+		if e.chunks(&r.Chunks[i]) {
+			flags |= flagSamples
+		}
 	}
 	if len(r.Warnings)+len(r.Infos) > 0 {
 		flags |= flagNotes
@@ -128,6 +132,9 @@ func (e *encoder) columns(b []byte, flags byte) []byte {
 	}
 	if flags&flagChunks != 0 {
 		b = e.packer.Append(e.packer.Append(b, e.numbers), e.data)
+	}
+	if flags&flagSamples != 0 {
+		b = e.packer.AppendValues(e.packer.Append(b, e.samples.times), &e.samples.values)
 	}
 	if flags&flagNotes != 0 {
 		b = e.packer.Append(b, e.notes)
@@ -249,17 +256,28 @@ func (g Grid) place(t int64) (int, bool) {
 	return int(place), place < int64(g.Count)
 }
 
-// chunks writes the chunks of a series.
-func (e *encoder) chunks(s *ChunkSeries) {
+// chunks writes the chunks of a series; it reports whether any travels as samples.
+func (e *encoder) chunks(s *ChunkSeries) (samples bool) {
 	e.numbers = binary.AppendUvarint(e.numbers, uint64(len(s.Chunks)))
+	e.samples.begin()
 	end := int64(0)
 	for _, m := range s.Chunks {
-		b := m.Chunk.Bytes()
-		e.numbers = append(e.numbers, byte(m.Chunk.Encoding()))
+		n := e.samples.take(m.Chunk)
+		encoding, size := byte(m.Chunk.Encoding()), uint64(n)
+		if n > 0 {
+			encoding, samples = encoding|asSamples, true
+		} else {
+			e.data = append(e.data, m.Chunk.Bytes()...)
+			size = uint64(len(m.Chunk.Bytes()))
+		}
+		e.numbers = append(e.numbers, encoding)
 		e.numbers = binary.AppendVarint(e.numbers, m.MinTime-end)
 		e.numbers = binary.AppendUvarint(e.numbers, uint64(m.MaxTime-m.MinTime))
-		e.numbers = binary.AppendUvarint(e.numbers, uint64(len(b)))
-		e.data = append(e.data, b...)
+		e.numbers = binary.AppendUvarint(e.numbers, size)
 		end = m.MaxTime
 	}
+	if samples {
+		e.numbers = binary.AppendUvarint(e.numbers, e.samples.end())
+	}
+	return samples
 }

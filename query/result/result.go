@@ -157,6 +157,7 @@ const (
 	flagHistograms
 	flagChunks
 	flagNotes
+	flagSamples
 	allFlags = 1<<iota - 1
 )
 

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/atoll-mesh/atoll/flow/durable"
 )
 
 // directory keeps objects as files, as Thanos' type FILESYSTEM does. The base must
@@ -41,7 +43,7 @@ func (d directory) put(ctx context.Context, key string, f *file) error {
 	if err := os.Rename(path+unfinished, path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 func (directory) write(ctx context.Context, path string, f *file) (err error) {
@@ -59,14 +61,6 @@ func (directory) write(ctx context.Context, path string, f *file) (err error) {
 		err = to.Sync()
 	}
 	return errors.Join(err, to.Close())
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // cancelled ends a copy when ctx does.

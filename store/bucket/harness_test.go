@@ -164,12 +164,12 @@ func (s *s3server) config(t *testing.T) Config {
 
 // site is an island's disk: blocks of a TSDB, and the bucket's own notes.
 type site struct {
-	t     *testing.T
+	t     testing.TB
 	store string
 	dir   string
 }
 
-func newSite(t *testing.T) *site {
+func newSite(t testing.TB) *site {
 	t.Helper()
 	return &site{t, t.TempDir(), t.TempDir()}
 }
@@ -205,7 +205,7 @@ func (s *site) cut(n int) tsdb.BlockMeta {
 	return cutBlock(s.t, s.store, n, 20)
 }
 
-func cutBlock(t *testing.T, dir string, n, series int) tsdb.BlockMeta {
+func cutBlock(t testing.TB, dir string, n, series int) tsdb.BlockMeta {
 	t.Helper()
 	mint := start + int64(n)*2*hour
 	var all []storage.Series
@@ -291,7 +291,7 @@ func (s *site) open(c Config, change ...func(*Options)) *opened {
 func (o *opened) once() error { return o.round(context.Background(), o.cur.Load()) }
 
 // settle runs rounds until one goes through.
-func (o *opened) settle(t *testing.T) {
+func (o *opened) settle(t testing.TB) {
 	t.Helper()
 	var err error
 	for range 50 {

@@ -223,7 +223,7 @@ func (q *querier) Select(ctx context.Context, sorted bool, hints *storage.Select
 	if err != nil {
 		return storage.ErrSeriesSet(err)
 	}
-	return inner.Select(ctx, sorted, hints, ms...)
+	return guardSet(func() storage.SeriesSet { return inner.Select(ctx, sorted, hints, ms...) })
 }
 
 func (q *querier) open(ctx context.Context, mint, maxt int64, ms []*labels.Matcher) (storage.Querier, error) {
@@ -250,7 +250,7 @@ func (q *querier) LabelValues(ctx context.Context, name string, hints *storage.L
 	if err != nil {
 		return nil, nil, err
 	}
-	return inner.LabelValues(ctx, name, hints, ms...)
+	return guarded{inner}.LabelValues(ctx, name, hints, ms...)
 }
 
 // LabelNames implements storage.LabelQuerier.
@@ -259,7 +259,7 @@ func (q *querier) LabelNames(ctx context.Context, hints *storage.LabelHints, ms 
 	if err != nil {
 		return nil, nil, err
 	}
-	return inner.LabelNames(ctx, hints, ms...)
+	return guarded{inner}.LabelNames(ctx, hints, ms...)
 }
 
 type chunkQuerier struct{ *session }
@@ -281,7 +281,7 @@ func (q *chunkQuerier) Select(ctx context.Context, sorted bool, hints *storage.S
 	}
 	merged := storage.NewMergeChunkQuerier(all, nil, storage.NewCompactingChunkSeriesMerger(storage.ChainedSeriesMerge))
 	q.closeLater(merged.Close)
-	return merged.Select(ctx, sorted, hints, ms...)
+	return guardChunks(func() storage.ChunkSeriesSet { return merged.Select(ctx, sorted, hints, ms...) })
 }
 
 // LabelValues implements storage.LabelQuerier.

@@ -326,3 +326,44 @@ func TestCacheIsBounded(t *testing.T) {
 		t.Errorf("%v, %d bytes are left: %v", left, b.cache.used, err)
 	}
 }
+
+// TestGeneration: what is known of old samples holds as long as nobody changes the
+// blocks that they are read from.
+func TestGeneration(t *testing.T) {
+	eachKind(t, func(t *testing.T, c Config) {
+		s := newSite(t)
+		s.cut(0)
+		two, three := s.cut(1), s.cut(2)
+		b := s.open(c)
+		if g := b.Generation(); g != 0 {
+			t.Errorf("before anything is there: %d", g)
+		}
+		b.settle(t)
+		before := b.Generation()
+		step := func(what string, same bool) {
+			t.Helper()
+			if err := b.look(t.Context(), b.cur.Load()); err != nil {
+				t.Fatal(err)
+			}
+			if now := b.Generation(); (now == before) != same {
+				t.Errorf("%s: from %d to %d", what, before, now)
+			}
+			before = b.Generation()
+		}
+		step("nothing", true)
+		foreign := newSite(t)
+		foreign.cut(0)
+		foreign.open(c, func(o *Options) { o.Labels = map[string]string{"island": "two"} }).settle(t)
+		step("another island's block", true)
+		compactThere(t, b.cur.Load(), two.ULID, three.ULID)
+		step("merged in the middle", false)
+		fresh := s.open(c)
+		fresh.settle(t)
+		if g := fresh.Generation(); g != before {
+			t.Errorf("after a restart %d, was %d", g, before)
+		}
+		s.cut(3)
+		b.settle(t)
+		step("another block", false)
+	})
+}

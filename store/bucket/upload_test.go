@@ -20,7 +20,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb"
 )
 
-func directoryConfig(t *testing.T) Config {
+func directoryConfig(t testing.TB) Config {
 	c := Default()
 	c.Type, c.Directory, c.Prefix = Filesystem, t.TempDir(), "eu/one"
 	return c

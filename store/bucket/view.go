@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"slices"
 	"strings"
@@ -26,6 +27,8 @@ type view struct {
 	raw    map[ulid.ULID]*Meta // this island's own
 	coarse map[ulid.ULID]*Meta // its downsampled ones
 	others map[ulid.ULID]bool
+	// generation is a hash of the blocks that are read, 0 for none.
+	generation uint64
 }
 
 // lookEvery is how old a view may get while there is nothing to upload; others
@@ -75,6 +78,7 @@ func (b *Bucket) look(ctx context.Context, p *place) error {
 	if err != nil {
 		return err
 	}
+	next.count()
 	b.view.Store(next)
 	b.m.blocks.WithLabelValues("own").Set(float64(len(next.raw)))
 	b.m.blocks.WithLabelValues("downsampled").Set(float64(len(next.coarse)))
@@ -124,7 +128,22 @@ func (v *view) with(m *Meta) *view {
 	next := *v
 	next.raw = maps.Clone(v.raw)
 	next.raw[m.ULID] = m
+	next.count()
 	return &next
+}
+
+// count says which generation this is. A block never changes: another one takes its
+// place.
+func (v *view) count() {
+	v.generation = 0
+	if len(v.raw) == 0 {
+		return
+	}
+	sum := fnv.New64a()
+	for _, id := range slices.SortedFunc(maps.Keys(v.raw), ulid.ULID.Compare) {
+		_, _ = sum.Write(id[:]) // to a hash: it cannot fail
+	}
+	v.generation = sum.Sum64()
 }
 
 // sources are all that went into this island's blocks there.
@@ -201,4 +220,13 @@ func (b *Bucket) wanted(mint, maxt int64) ([]*Meta, error) {
 		}
 	}
 	return v.choose(mint, maxt, local), nil
+}
+
+// Generation changes when blocks that can be read back come or go; 0 is for none.
+func (b *Bucket) Generation() uint64 { return b.view.Load().generation }
+
+// Seen is false while it is not known what is in the bucket, if there is one.
+func (b *Bucket) Seen() bool {
+	p := b.cur.Load()
+	return p.none() || b.view.Load().place == p
 }

@@ -73,7 +73,7 @@ func (broken) Close() error { return nil }
 const base = int64(1_700_000_000_000)
 
 // newDB holds series whose order changes when "island" comes among their labels.
-func newDB(t *testing.T) db {
+func newDB(t testing.TB) db {
 	t.Helper()
 	d, err := tsdb.Open(t.TempDir(), nil, nil, tsdb.DefaultOptions(), nil)
 	if err != nil {

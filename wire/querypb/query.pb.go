@@ -137,7 +137,9 @@ type AnswerRequest struct {
 	// origin and the stream of a document about copies, with a slash between.
 	CopyOf string `protobuf:"bytes,5,opt,name=copy_of,json=copyOf,proto3" json:"copy_of,omitempty"`
 	// history asks for the answer's epoch and settled.
-	History       bool `protobuf:"varint,6,opt,name=history,proto3" json:"history,omitempty"`
+	History bool `protobuf:"varint,6,opt,name=history,proto3" json:"history,omitempty"`
+	// tell asks for the promise beside its number.
+	Tell          bool `protobuf:"varint,7,opt,name=tell,proto3" json:"tell,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -210,6 +212,13 @@ func (x *AnswerRequest) GetCopyOf() string {
 func (x *AnswerRequest) GetHistory() bool {
 	if x != nil {
 		return x.History
+	}
+	return false
+}
+
+func (x *AnswerRequest) GetTell() bool {
+	if x != nil {
+		return x.Tell
 	}
 	return false
 }
@@ -658,8 +667,12 @@ type Answer struct {
 	Oldest int64 `protobuf:"varint,3,opt,name=oldest,proto3" json:"oldest,omitempty"`
 	Newest int64 `protobuf:"varint,4,opt,name=newest,proto3" json:"newest,omitempty"`
 	// epoch changes when samples up to settled may have; 0: nothing is promised.
-	Epoch         uint64 `protobuf:"fixed64,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Settled       int64  `protobuf:"varint,6,opt,name=settled,proto3" json:"settled,omitempty"`
+	Epoch   uint64 `protobuf:"fixed64,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Settled int64  `protobuf:"varint,6,opt,name=settled,proto3" json:"settled,omitempty"`
+	// promise is the number of what the island promises from now on for two minutes;
+	// 0: nothing. Another promise has another number. promised is there if asked for.
+	Promise       uint32   `protobuf:"fixed32,7,opt,name=promise,proto3" json:"promise,omitempty"`
+	Promised      *Promise `protobuf:"bytes,8,opt,name=promised,proto3" json:"promised,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -736,6 +749,75 @@ func (x *Answer) GetSettled() int64 {
 	return 0
 }
 
+func (x *Answer) GetPromise() uint32 {
+	if x != nil {
+		return x.Promise
+	}
+	return 0
+}
+
+func (x *Answer) GetPromised() *Promise {
+	if x != nil {
+		return x.Promised
+	}
+	return nil
+}
+
+// Promise is what holds for every sample that the island answers with.
+type Promise struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// labels are on every series, beside the island's name.
+	Labels []*Label `protobuf:"bytes,1,rep,name=labels,proto3" json:"labels,omitempty"`
+	// min_time is a time before which it has nothing, 0 if it does not say.
+	MinTime       int64 `protobuf:"varint,2,opt,name=min_time,json=minTime,proto3" json:"min_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Promise) Reset() {
+	*x = Promise{}
+	mi := &file_querypb_query_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Promise) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Promise) ProtoMessage() {}
+
+func (x *Promise) ProtoReflect() protoreflect.Message {
+	mi := &file_querypb_query_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Promise.ProtoReflect.Descriptor instead.
+func (*Promise) Descriptor() ([]byte, []int) {
+	return file_querypb_query_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Promise) GetLabels() []*Label {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *Promise) GetMinTime() int64 {
+	if x != nil {
+		return x.MinTime
+	}
+	return 0
+}
+
 type LeafAnswer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// rows are in the form of package query/result.
@@ -751,7 +833,7 @@ type LeafAnswer struct {
 
 func (x *LeafAnswer) Reset() {
 	*x = LeafAnswer{}
-	mi := &file_querypb_query_proto_msgTypes[9]
+	mi := &file_querypb_query_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -763,7 +845,7 @@ func (x *LeafAnswer) String() string {
 func (*LeafAnswer) ProtoMessage() {}
 
 func (x *LeafAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_querypb_query_proto_msgTypes[9]
+	mi := &file_querypb_query_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -776,7 +858,7 @@ func (x *LeafAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeafAnswer.ProtoReflect.Descriptor instead.
 func (*LeafAnswer) Descriptor() ([]byte, []int) {
-	return file_querypb_query_proto_rawDescGZIP(), []int{9}
+	return file_querypb_query_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *LeafAnswer) GetRows() []byte {
@@ -825,7 +907,7 @@ type RawAnswer struct {
 
 func (x *RawAnswer) Reset() {
 	*x = RawAnswer{}
-	mi := &file_querypb_query_proto_msgTypes[10]
+	mi := &file_querypb_query_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -837,7 +919,7 @@ func (x *RawAnswer) String() string {
 func (*RawAnswer) ProtoMessage() {}
 
 func (x *RawAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_querypb_query_proto_msgTypes[10]
+	mi := &file_querypb_query_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -850,7 +932,7 @@ func (x *RawAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RawAnswer.ProtoReflect.Descriptor instead.
 func (*RawAnswer) Descriptor() ([]byte, []int) {
-	return file_querypb_query_proto_rawDescGZIP(), []int{10}
+	return file_querypb_query_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RawAnswer) GetSeries() []byte {
@@ -877,7 +959,7 @@ type Note struct {
 
 func (x *Note) Reset() {
 	*x = Note{}
-	mi := &file_querypb_query_proto_msgTypes[11]
+	mi := &file_querypb_query_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -889,7 +971,7 @@ func (x *Note) String() string {
 func (*Note) ProtoMessage() {}
 
 func (x *Note) ProtoReflect() protoreflect.Message {
-	mi := &file_querypb_query_proto_msgTypes[11]
+	mi := &file_querypb_query_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -902,7 +984,7 @@ func (x *Note) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Note.ProtoReflect.Descriptor instead.
 func (*Note) Descriptor() ([]byte, []int) {
-	return file_querypb_query_proto_rawDescGZIP(), []int{11}
+	return file_querypb_query_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Note) GetText() string {
@@ -935,7 +1017,7 @@ type LabelsRequest struct {
 
 func (x *LabelsRequest) Reset() {
 	*x = LabelsRequest{}
-	mi := &file_querypb_query_proto_msgTypes[12]
+	mi := &file_querypb_query_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -947,7 +1029,7 @@ func (x *LabelsRequest) String() string {
 func (*LabelsRequest) ProtoMessage() {}
 
 func (x *LabelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_querypb_query_proto_msgTypes[12]
+	mi := &file_querypb_query_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -960,7 +1042,7 @@ func (x *LabelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LabelsRequest.ProtoReflect.Descriptor instead.
 func (*LabelsRequest) Descriptor() ([]byte, []int) {
-	return file_querypb_query_proto_rawDescGZIP(), []int{12}
+	return file_querypb_query_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *LabelsRequest) GetName() string {
@@ -1016,7 +1098,7 @@ type LabelsResponse struct {
 
 func (x *LabelsResponse) Reset() {
 	*x = LabelsResponse{}
-	mi := &file_querypb_query_proto_msgTypes[13]
+	mi := &file_querypb_query_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1028,7 +1110,7 @@ func (x *LabelsResponse) String() string {
 func (*LabelsResponse) ProtoMessage() {}
 
 func (x *LabelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_querypb_query_proto_msgTypes[13]
+	mi := &file_querypb_query_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1041,7 +1123,7 @@ func (x *LabelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LabelsResponse.ProtoReflect.Descriptor instead.
 func (*LabelsResponse) Descriptor() ([]byte, []int) {
-	return file_querypb_query_proto_rawDescGZIP(), []int{13}
+	return file_querypb_query_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *LabelsResponse) GetValues() []string {
@@ -1070,7 +1152,7 @@ type SeriesRequest struct {
 
 func (x *SeriesRequest) Reset() {
 	*x = SeriesRequest{}
-	mi := &file_querypb_query_proto_msgTypes[14]
+	mi := &file_querypb_query_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1082,7 +1164,7 @@ func (x *SeriesRequest) String() string {
 func (*SeriesRequest) ProtoMessage() {}
 
 func (x *SeriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_querypb_query_proto_msgTypes[14]
+	mi := &file_querypb_query_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1095,7 +1177,7 @@ func (x *SeriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeriesRequest.ProtoReflect.Descriptor instead.
 func (*SeriesRequest) Descriptor() ([]byte, []int) {
-	return file_querypb_query_proto_rawDescGZIP(), []int{14}
+	return file_querypb_query_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SeriesRequest) GetSelector() *Selector {
@@ -1129,7 +1211,7 @@ type SeriesPart struct {
 
 func (x *SeriesPart) Reset() {
 	*x = SeriesPart{}
-	mi := &file_querypb_query_proto_msgTypes[15]
+	mi := &file_querypb_query_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1141,7 +1223,7 @@ func (x *SeriesPart) String() string {
 func (*SeriesPart) ProtoMessage() {}
 
 func (x *SeriesPart) ProtoReflect() protoreflect.Message {
-	mi := &file_querypb_query_proto_msgTypes[15]
+	mi := &file_querypb_query_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1154,7 +1236,7 @@ func (x *SeriesPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeriesPart.ProtoReflect.Descriptor instead.
 func (*SeriesPart) Descriptor() ([]byte, []int) {
-	return file_querypb_query_proto_rawDescGZIP(), []int{15}
+	return file_querypb_query_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SeriesPart) GetSeries() []*Series {
@@ -1180,7 +1262,7 @@ type Series struct {
 
 func (x *Series) Reset() {
 	*x = Series{}
-	mi := &file_querypb_query_proto_msgTypes[16]
+	mi := &file_querypb_query_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1192,7 +1274,7 @@ func (x *Series) String() string {
 func (*Series) ProtoMessage() {}
 
 func (x *Series) ProtoReflect() protoreflect.Message {
-	mi := &file_querypb_query_proto_msgTypes[16]
+	mi := &file_querypb_query_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1205,7 +1287,7 @@ func (x *Series) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Series.ProtoReflect.Descriptor instead.
 func (*Series) Descriptor() ([]byte, []int) {
-	return file_querypb_query_proto_rawDescGZIP(), []int{16}
+	return file_querypb_query_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Series) GetLabels() []*Label {
@@ -1224,7 +1306,7 @@ type ExemplarsRequest struct {
 
 func (x *ExemplarsRequest) Reset() {
 	*x = ExemplarsRequest{}
-	mi := &file_querypb_query_proto_msgTypes[17]
+	mi := &file_querypb_query_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1236,7 +1318,7 @@ func (x *ExemplarsRequest) String() string {
 func (*ExemplarsRequest) ProtoMessage() {}
 
 func (x *ExemplarsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_querypb_query_proto_msgTypes[17]
+	mi := &file_querypb_query_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1249,7 +1331,7 @@ func (x *ExemplarsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExemplarsRequest.ProtoReflect.Descriptor instead.
 func (*ExemplarsRequest) Descriptor() ([]byte, []int) {
-	return file_querypb_query_proto_rawDescGZIP(), []int{17}
+	return file_querypb_query_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ExemplarsRequest) GetSelectors() []*Selector {
@@ -1268,7 +1350,7 @@ type ExemplarsResponse struct {
 
 func (x *ExemplarsResponse) Reset() {
 	*x = ExemplarsResponse{}
-	mi := &file_querypb_query_proto_msgTypes[18]
+	mi := &file_querypb_query_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1280,7 +1362,7 @@ func (x *ExemplarsResponse) String() string {
 func (*ExemplarsResponse) ProtoMessage() {}
 
 func (x *ExemplarsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_querypb_query_proto_msgTypes[18]
+	mi := &file_querypb_query_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1293,7 +1375,7 @@ func (x *ExemplarsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExemplarsResponse.ProtoReflect.Descriptor instead.
 func (*ExemplarsResponse) Descriptor() ([]byte, []int) {
-	return file_querypb_query_proto_rawDescGZIP(), []int{18}
+	return file_querypb_query_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ExemplarsResponse) GetSeries() []*SeriesExemplars {
@@ -1313,7 +1395,7 @@ type SeriesExemplars struct {
 
 func (x *SeriesExemplars) Reset() {
 	*x = SeriesExemplars{}
-	mi := &file_querypb_query_proto_msgTypes[19]
+	mi := &file_querypb_query_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1325,7 +1407,7 @@ func (x *SeriesExemplars) String() string {
 func (*SeriesExemplars) ProtoMessage() {}
 
 func (x *SeriesExemplars) ProtoReflect() protoreflect.Message {
-	mi := &file_querypb_query_proto_msgTypes[19]
+	mi := &file_querypb_query_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1338,7 +1420,7 @@ func (x *SeriesExemplars) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeriesExemplars.ProtoReflect.Descriptor instead.
 func (*SeriesExemplars) Descriptor() ([]byte, []int) {
-	return file_querypb_query_proto_rawDescGZIP(), []int{19}
+	return file_querypb_query_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SeriesExemplars) GetLabels() []*Label {
@@ -1367,7 +1449,7 @@ type Exemplar struct {
 
 func (x *Exemplar) Reset() {
 	*x = Exemplar{}
-	mi := &file_querypb_query_proto_msgTypes[20]
+	mi := &file_querypb_query_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1379,7 +1461,7 @@ func (x *Exemplar) String() string {
 func (*Exemplar) ProtoMessage() {}
 
 func (x *Exemplar) ProtoReflect() protoreflect.Message {
-	mi := &file_querypb_query_proto_msgTypes[20]
+	mi := &file_querypb_query_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1392,7 +1474,7 @@ func (x *Exemplar) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exemplar.ProtoReflect.Descriptor instead.
 func (*Exemplar) Descriptor() ([]byte, []int) {
-	return file_querypb_query_proto_rawDescGZIP(), []int{20}
+	return file_querypb_query_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Exemplar) GetLabels() []*Label {
@@ -1433,7 +1515,7 @@ type Label struct {
 
 func (x *Label) Reset() {
 	*x = Label{}
-	mi := &file_querypb_query_proto_msgTypes[21]
+	mi := &file_querypb_query_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1445,7 +1527,7 @@ func (x *Label) String() string {
 func (*Label) ProtoMessage() {}
 
 func (x *Label) ProtoReflect() protoreflect.Message {
-	mi := &file_querypb_query_proto_msgTypes[21]
+	mi := &file_querypb_query_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1458,7 +1540,7 @@ func (x *Label) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Label.ProtoReflect.Descriptor instead.
 func (*Label) Descriptor() ([]byte, []int) {
-	return file_querypb_query_proto_rawDescGZIP(), []int{21}
+	return file_querypb_query_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Label) GetName() string {
@@ -1479,14 +1561,15 @@ var File_querypb_query_proto protoreflect.FileDescriptor
 
 const file_querypb_query_proto_rawDesc = "" +
 	"\n" +
-	"\x13querypb/query.proto\x12\x0eatoll.query.v1\"\x85\x02\n" +
+	"\x13querypb/query.proto\x12\x0eatoll.query.v1\"\x99\x02\n" +
 	"\rAnswerRequest\x12,\n" +
 	"\x06leaves\x18\x01 \x03(\v2\x14.atoll.query.v1.LeafR\x06leaves\x12*\n" +
 	"\x03raw\x18\x02 \x03(\v2\x18.atoll.query.v1.SelectorR\x03raw\x127\n" +
 	"\aoptions\x18\x03 \x01(\v2\x1d.atoll.query.v1.EngineOptionsR\aoptions\x12.\n" +
 	"\x06limits\x18\x04 \x01(\v2\x16.atoll.query.v1.LimitsR\x06limits\x12\x17\n" +
 	"\acopy_of\x18\x05 \x01(\tR\x06copyOf\x12\x18\n" +
-	"\ahistory\x18\x06 \x01(\bR\ahistory\"\x8d\x01\n" +
+	"\ahistory\x18\x06 \x01(\bR\ahistory\x12\x12\n" +
+	"\x04tell\x18\a \x01(\bR\x04tell\"\x8d\x01\n" +
 	"\x04Leaf\x12\x12\n" +
 	"\x04expr\x18\x01 \x01(\tR\x04expr\x12\x14\n" +
 	"\x05start\x18\x02 \x01(\x03R\x05start\x12\x10\n" +
@@ -1530,14 +1613,19 @@ const file_querypb_query_proto_rawDesc = "" +
 	"\x06ISLAND\x10\x00\x12\t\n" +
 	"\x05QUERY\x10\x01\x12\t\n" +
 	"\x05LIMIT\x10\x02\x12\x0f\n" +
-	"\vUNSUPPORTED\x10\x03\"\xc9\x01\n" +
+	"\vUNSUPPORTED\x10\x03\"\x98\x02\n" +
 	"\x06Answer\x122\n" +
 	"\x06leaves\x18\x01 \x03(\v2\x1a.atoll.query.v1.LeafAnswerR\x06leaves\x12+\n" +
 	"\x03raw\x18\x02 \x03(\v2\x19.atoll.query.v1.RawAnswerR\x03raw\x12\x16\n" +
 	"\x06oldest\x18\x03 \x01(\x03R\x06oldest\x12\x16\n" +
 	"\x06newest\x18\x04 \x01(\x03R\x06newest\x12\x14\n" +
 	"\x05epoch\x18\x05 \x01(\x06R\x05epoch\x12\x18\n" +
-	"\asettled\x18\x06 \x01(\x03R\asettled\"\x8a\x01\n" +
+	"\asettled\x18\x06 \x01(\x03R\asettled\x12\x18\n" +
+	"\apromise\x18\a \x01(\aR\apromise\x123\n" +
+	"\bpromised\x18\b \x01(\v2\x17.atoll.query.v1.PromiseR\bpromised\"S\n" +
+	"\aPromise\x12-\n" +
+	"\x06labels\x18\x01 \x03(\v2\x15.atoll.query.v1.LabelR\x06labels\x12\x19\n" +
+	"\bmin_time\x18\x02 \x01(\x03R\aminTime\"\x8a\x01\n" +
 	"\n" +
 	"LeafAnswer\x12\x12\n" +
 	"\x04rows\x18\x01 \x01(\fR\x04rows\x12*\n" +
@@ -1605,7 +1693,7 @@ func file_querypb_query_proto_rawDescGZIP() []byte {
 }
 
 var file_querypb_query_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_querypb_query_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_querypb_query_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_querypb_query_proto_goTypes = []any{
 	(Matcher_Type)(0),         // 0: atoll.query.v1.Matcher.Type
 	(Fault_Kind)(0),           // 1: atoll.query.v1.Fault.Kind
@@ -1618,19 +1706,20 @@ var file_querypb_query_proto_goTypes = []any{
 	(*AnswerPart)(nil),        // 8: atoll.query.v1.AnswerPart
 	(*Fault)(nil),             // 9: atoll.query.v1.Fault
 	(*Answer)(nil),            // 10: atoll.query.v1.Answer
-	(*LeafAnswer)(nil),        // 11: atoll.query.v1.LeafAnswer
-	(*RawAnswer)(nil),         // 12: atoll.query.v1.RawAnswer
-	(*Note)(nil),              // 13: atoll.query.v1.Note
-	(*LabelsRequest)(nil),     // 14: atoll.query.v1.LabelsRequest
-	(*LabelsResponse)(nil),    // 15: atoll.query.v1.LabelsResponse
-	(*SeriesRequest)(nil),     // 16: atoll.query.v1.SeriesRequest
-	(*SeriesPart)(nil),        // 17: atoll.query.v1.SeriesPart
-	(*Series)(nil),            // 18: atoll.query.v1.Series
-	(*ExemplarsRequest)(nil),  // 19: atoll.query.v1.ExemplarsRequest
-	(*ExemplarsResponse)(nil), // 20: atoll.query.v1.ExemplarsResponse
-	(*SeriesExemplars)(nil),   // 21: atoll.query.v1.SeriesExemplars
-	(*Exemplar)(nil),          // 22: atoll.query.v1.Exemplar
-	(*Label)(nil),             // 23: atoll.query.v1.Label
+	(*Promise)(nil),           // 11: atoll.query.v1.Promise
+	(*LeafAnswer)(nil),        // 12: atoll.query.v1.LeafAnswer
+	(*RawAnswer)(nil),         // 13: atoll.query.v1.RawAnswer
+	(*Note)(nil),              // 14: atoll.query.v1.Note
+	(*LabelsRequest)(nil),     // 15: atoll.query.v1.LabelsRequest
+	(*LabelsResponse)(nil),    // 16: atoll.query.v1.LabelsResponse
+	(*SeriesRequest)(nil),     // 17: atoll.query.v1.SeriesRequest
+	(*SeriesPart)(nil),        // 18: atoll.query.v1.SeriesPart
+	(*Series)(nil),            // 19: atoll.query.v1.Series
+	(*ExemplarsRequest)(nil),  // 20: atoll.query.v1.ExemplarsRequest
+	(*ExemplarsResponse)(nil), // 21: atoll.query.v1.ExemplarsResponse
+	(*SeriesExemplars)(nil),   // 22: atoll.query.v1.SeriesExemplars
+	(*Exemplar)(nil),          // 23: atoll.query.v1.Exemplar
+	(*Label)(nil),             // 24: atoll.query.v1.Label
 }
 var file_querypb_query_proto_depIdxs = []int32{
 	3,  // 0: atoll.query.v1.AnswerRequest.leaves:type_name -> atoll.query.v1.Leaf
@@ -1641,34 +1730,36 @@ var file_querypb_query_proto_depIdxs = []int32{
 	0,  // 5: atoll.query.v1.Matcher.type:type_name -> atoll.query.v1.Matcher.Type
 	9,  // 6: atoll.query.v1.AnswerPart.fault:type_name -> atoll.query.v1.Fault
 	1,  // 7: atoll.query.v1.Fault.kind:type_name -> atoll.query.v1.Fault.Kind
-	11, // 8: atoll.query.v1.Answer.leaves:type_name -> atoll.query.v1.LeafAnswer
-	12, // 9: atoll.query.v1.Answer.raw:type_name -> atoll.query.v1.RawAnswer
-	13, // 10: atoll.query.v1.LeafAnswer.notes:type_name -> atoll.query.v1.Note
-	13, // 11: atoll.query.v1.RawAnswer.notes:type_name -> atoll.query.v1.Note
-	5,  // 12: atoll.query.v1.LabelsRequest.matchers:type_name -> atoll.query.v1.Matcher
-	13, // 13: atoll.query.v1.LabelsResponse.notes:type_name -> atoll.query.v1.Note
-	4,  // 14: atoll.query.v1.SeriesRequest.selector:type_name -> atoll.query.v1.Selector
-	18, // 15: atoll.query.v1.SeriesPart.series:type_name -> atoll.query.v1.Series
-	13, // 16: atoll.query.v1.SeriesPart.notes:type_name -> atoll.query.v1.Note
-	23, // 17: atoll.query.v1.Series.labels:type_name -> atoll.query.v1.Label
-	4,  // 18: atoll.query.v1.ExemplarsRequest.selectors:type_name -> atoll.query.v1.Selector
-	21, // 19: atoll.query.v1.ExemplarsResponse.series:type_name -> atoll.query.v1.SeriesExemplars
-	23, // 20: atoll.query.v1.SeriesExemplars.labels:type_name -> atoll.query.v1.Label
-	22, // 21: atoll.query.v1.SeriesExemplars.exemplars:type_name -> atoll.query.v1.Exemplar
-	23, // 22: atoll.query.v1.Exemplar.labels:type_name -> atoll.query.v1.Label
-	2,  // 23: atoll.query.v1.Query.Answer:input_type -> atoll.query.v1.AnswerRequest
-	14, // 24: atoll.query.v1.Query.Labels:input_type -> atoll.query.v1.LabelsRequest
-	16, // 25: atoll.query.v1.Query.Series:input_type -> atoll.query.v1.SeriesRequest
-	19, // 26: atoll.query.v1.Query.Exemplars:input_type -> atoll.query.v1.ExemplarsRequest
-	8,  // 27: atoll.query.v1.Query.Answer:output_type -> atoll.query.v1.AnswerPart
-	15, // 28: atoll.query.v1.Query.Labels:output_type -> atoll.query.v1.LabelsResponse
-	17, // 29: atoll.query.v1.Query.Series:output_type -> atoll.query.v1.SeriesPart
-	20, // 30: atoll.query.v1.Query.Exemplars:output_type -> atoll.query.v1.ExemplarsResponse
-	27, // [27:31] is the sub-list for method output_type
-	23, // [23:27] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	12, // 8: atoll.query.v1.Answer.leaves:type_name -> atoll.query.v1.LeafAnswer
+	13, // 9: atoll.query.v1.Answer.raw:type_name -> atoll.query.v1.RawAnswer
+	11, // 10: atoll.query.v1.Answer.promised:type_name -> atoll.query.v1.Promise
+	24, // 11: atoll.query.v1.Promise.labels:type_name -> atoll.query.v1.Label
+	14, // 12: atoll.query.v1.LeafAnswer.notes:type_name -> atoll.query.v1.Note
+	14, // 13: atoll.query.v1.RawAnswer.notes:type_name -> atoll.query.v1.Note
+	5,  // 14: atoll.query.v1.LabelsRequest.matchers:type_name -> atoll.query.v1.Matcher
+	14, // 15: atoll.query.v1.LabelsResponse.notes:type_name -> atoll.query.v1.Note
+	4,  // 16: atoll.query.v1.SeriesRequest.selector:type_name -> atoll.query.v1.Selector
+	19, // 17: atoll.query.v1.SeriesPart.series:type_name -> atoll.query.v1.Series
+	14, // 18: atoll.query.v1.SeriesPart.notes:type_name -> atoll.query.v1.Note
+	24, // 19: atoll.query.v1.Series.labels:type_name -> atoll.query.v1.Label
+	4,  // 20: atoll.query.v1.ExemplarsRequest.selectors:type_name -> atoll.query.v1.Selector
+	22, // 21: atoll.query.v1.ExemplarsResponse.series:type_name -> atoll.query.v1.SeriesExemplars
+	24, // 22: atoll.query.v1.SeriesExemplars.labels:type_name -> atoll.query.v1.Label
+	23, // 23: atoll.query.v1.SeriesExemplars.exemplars:type_name -> atoll.query.v1.Exemplar
+	24, // 24: atoll.query.v1.Exemplar.labels:type_name -> atoll.query.v1.Label
+	2,  // 25: atoll.query.v1.Query.Answer:input_type -> atoll.query.v1.AnswerRequest
+	15, // 26: atoll.query.v1.Query.Labels:input_type -> atoll.query.v1.LabelsRequest
+	17, // 27: atoll.query.v1.Query.Series:input_type -> atoll.query.v1.SeriesRequest
+	20, // 28: atoll.query.v1.Query.Exemplars:input_type -> atoll.query.v1.ExemplarsRequest
+	8,  // 29: atoll.query.v1.Query.Answer:output_type -> atoll.query.v1.AnswerPart
+	16, // 30: atoll.query.v1.Query.Labels:output_type -> atoll.query.v1.LabelsResponse
+	18, // 31: atoll.query.v1.Query.Series:output_type -> atoll.query.v1.SeriesPart
+	21, // 32: atoll.query.v1.Query.Exemplars:output_type -> atoll.query.v1.ExemplarsResponse
+	29, // [29:33] is the sub-list for method output_type
+	25, // [25:29] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_querypb_query_proto_init() }
@@ -1682,7 +1773,7 @@ func file_querypb_query_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_querypb_query_proto_rawDesc), len(file_querypb_query_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
