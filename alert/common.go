@@ -26,6 +26,9 @@ import (
 type Teller interface {
 	Told(group string, alert uint64, firedAt int64, receiver, aggregation string) (global.Told, bool)
 	Tell(group string, news ...global.Told)
+	// Compare learns, before something is told of a group, what other islands told of
+	// it; it takes some seconds at most.
+	Compare(ctx context.Context, group string)
 }
 
 // common are the alerts of the whole network that this island's Alertmanager has,
@@ -39,6 +42,7 @@ type common struct {
 	mu     sync.Mutex
 	teller Teller
 	alerts map[uint64]*commonAlert
+	air    map[*flight]struct{}
 }
 
 type commonAlert struct {
@@ -81,7 +85,8 @@ func (a *Alert) notifying() bool {
 }
 
 // WithdrawCommon has a group's alerts end here without a word: another island
-// speaks of them.
+// speaks of them. It returns when no notification about them is under way any more,
+// within twice withdrawPatience.
 func (a *Alert) WithdrawCommon(group string) {
 	if !a.notifying() {
 		return
@@ -90,18 +95,18 @@ func (a *Alert) WithdrawCommon(group string) {
 	if err := a.embedded.alerts.Put(context.Background(), over...); err != nil {
 		a.logger.Error("withdrawing alerts that another island speaks of", "count", len(over), "err", err)
 	}
+	a.embedded.common.land(group, withdrawPatience)
 }
 
 func (c *common) withdraw(group string, now time.Time) (over []*amalert.Alert) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for hash, a := range c.alerts {
-		if a.group != group {
+	for _, a := range c.alerts {
+		if a.group != group || a.withdrawn {
 			continue
 		}
 		a.withdrawn = true
-		if a.ResolvedAt(now) {
-			delete(c.alerts, hash)
+		if a.ResolvedAt(now) { // its end may still wait to be told
 			continue
 		}
 		end := &amalert.Alert{UpdatedAt: now}
@@ -123,42 +128,49 @@ func (c *common) know(a *amalert.Alert, group string, o global.Outgoing, now tim
 func (c *common) knows(ls model.LabelSet) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_, ok := c.alerts[alertHash(ls)]
-	return ok
+	return c.alerts[alertHash(ls)] != nil
 }
 
-// admit leaves out the alerts that another island speaks of.
-func (c *common) admit(alerts []*amalert.Alert) []*amalert.Alert {
+// known are those of the alerts that are the network's, by Alertmanager's hash.
+func (c *common) known(alerts []*amalert.Alert) map[uint64]commonAlert {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := map[uint64]commonAlert{}
+	for _, a := range alerts {
+		if h := alertHash(a.Labels); c.alerts[h] != nil {
+			out[h] = *c.alerts[h]
+		}
+	}
+	return out
+}
+
+// admit leaves out the alerts that another island speaks of, and names the groups
+// of the network's alerts among the others.
+func (c *common) admit(alerts []*amalert.Alert) (own []*amalert.Alert, groups []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.alerts) == 0 {
-		return alerts
+		return alerts, nil
 	}
-	return slices.DeleteFunc(slices.Clone(alerts), func(a *amalert.Alert) bool {
+	own = slices.DeleteFunc(slices.Clone(alerts), func(a *amalert.Alert) bool {
 		known := c.alerts[alertHash(a.Labels)]
+		if known != nil && !known.withdrawn && !slices.Contains(groups, known.group) {
+			groups = append(groups, known.group)
+		}
 		return known != nil && known.withdrawn
 	})
-}
-
-// before is what happens to a flush before it enters the pipeline.
-func (c *common) before(receivers map[string][]notify.Integration) func(context.Context, []*amalert.Alert) []*amalert.Alert {
-	return func(ctx context.Context, alerts []*amalert.Alert) []*amalert.Alert {
-		alerts = c.admit(alerts)
-		name, _ := notify.ReceiverName(ctx)
-		c.prepare(ctx, name, receivers[name], alerts)
-		return alerts
-	}
+	return own, groups
 }
 
 // prepare has the notification log say of the network's alerts what all primaries
 // told, before it is asked whether there is something new to tell.
 func (c *common) prepare(ctx context.Context, name string, integrations []notify.Integration, alerts []*amalert.Alert) {
 	aggregation, ok := notify.GroupKey(ctx)
-	if !ok || !slices.ContainsFunc(alerts, func(a *amalert.Alert) bool { return c.knows(a.Labels) }) {
+	if !ok || len(c.known(alerts)) == 0 {
 		return
 	}
 	for i := range integrations {
-		r := &nflogpb.Receiver{GroupName: name, Integration: integrations[i].Name(), Idx: uint32(integrations[i].Index())}
+		r := receiverOf(name, &integrations[i])
 		if err := c.correct(r, aggregation, alerts); err != nil {
 			c.logger.Error("preparing the notification log for alerts of the network", "receiver", name, "err", err)
 		}
@@ -182,13 +194,8 @@ func (c *common) correct(r *nflogpb.Receiver, aggregation string, alerts []*amal
 		ResolvedAlerts: slices.DeleteFunc(slices.Clone(own.GetResolvedAlerts()), strange),
 	}
 	teller := c.teller
-	known := map[uint64]commonAlert{}
-	for _, a := range alerts {
-		if h := alertHash(a.Labels); c.alerts[h] != nil {
-			known[h] = *c.alerts[h]
-		}
-	}
 	c.mu.Unlock()
+	known := c.known(alerts)
 	at := own.GetTimestamp().AsTime()
 	for h, a := range known {
 		if teller == nil {
@@ -225,6 +232,10 @@ func (c *common) correct(r *nflogpb.Receiver, aggregation string, alerts []*amal
 func sameSet(a, b []uint64) bool {
 	a, b = slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))
 	return slices.Equal(slices.Compact(a), slices.Compact(b))
+}
+
+func receiverOf(name string, i *notify.Integration) *nflogpb.Receiver {
+	return &nflogpb.Receiver{GroupName: name, Integration: i.Name(), Idx: uint32(i.Index())}
 }
 
 func receiverKey(r *nflogpb.Receiver) string {

@@ -1,7 +1,10 @@
 package alert
 
 import (
+	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -36,6 +39,14 @@ func (n *notebook) Tell(group string, news ...global.Told) {
 		n.told[n.key(group, t.Alert, t.Receiver, t.Aggregation)] = t
 	}
 }
+
+func (n *notebook) all() []global.Told {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Collect(maps.Values(n.told))
+}
+
+func (n *notebook) Compare(context.Context, string) {}
 
 func outgoing(name string, fired time.Time, over bool) global.Outgoing {
 	ls := labels.FromStrings("alertname", "Network", "name", name)
@@ -121,5 +132,49 @@ func TestCommonAlertsAreOneElsewhere(t *testing.T) {
 	got, err := other.api().Alert.GetAlerts(alertapi.NewGetAlertsParams())
 	if err != nil || len(got.Payload) != 1 || len(got.Payload[0].Labels) != 2 {
 		t.Errorf("the external one has %s, %v; want one alert with the rule's labels only", jsonOf(got), err)
+	}
+}
+
+// TestWithdrawalWaits: what is told of a group after it was withdrawn would be told
+// twice. An end that still waits is not told, and what is on its way comes first.
+func TestWithdrawalWaits(t *testing.T) {
+	a, people := newRig(t), newHook(t)
+	book := &notebook{told: map[string]global.Told{}}
+	a.start(a.prom(""), parseAM(t, fmt.Sprintf(`
+route: {receiver: hook, group_wait: 0s, group_interval: 500ms, repeat_interval: 1h}
+receivers: [{name: hook, webhook_configs: [{url: %q}]}]`, people.URL)))
+	a.alert.SetTeller(book)
+	fired := time.Now()
+	a.alert.SendCommon("g", []global.Outgoing{outgoing("x", fired, false)})
+	eventually(t, "it is told", func() bool { return len(people.all()) == 1 && len(book.all()) == 1 })
+	a.alert.SendCommon("g", []global.Outgoing{outgoing("x", fired, true)})
+	a.alert.WithdrawCommon("g")
+	during(t, time.Second, "its end is told after it was withdrawn", func() bool { return len(people.all()) > 1 })
+
+	people.mu.Lock() // whoever is told now takes a while
+	a.alert.SendCommon("h", []global.Outgoing{outgoing("y", fired, false)})
+	eventually(t, "a notification is on its way", func() bool {
+		c := a.alert.embedded.common
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return len(c.air) > 0
+	})
+	withdrawn := make(chan struct{})
+	go func() {
+		defer close(withdrawn)
+		a.alert.WithdrawCommon("h")
+	}()
+	during(t, 200*time.Millisecond, "withdrawn while a notification is on its way", func() bool {
+		select {
+		case <-withdrawn:
+			return true
+		default:
+			return false
+		}
+	})
+	people.mu.Unlock()
+	<-withdrawn
+	if told := book.all(); len(told) != 2 {
+		t.Errorf("withdrawn, and these are noted: %v; want both", told)
 	}
 }

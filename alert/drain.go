@@ -10,13 +10,16 @@ import (
 	"github.com/prometheus/alertmanager/notify"
 )
 
+// enterFunc chooses which alerts of a flush go on; leave is called when it is over.
+type enterFunc func(context.Context, []*amalert.Alert) (_ context.Context, _ []*amalert.Alert, leave func())
+
 // drainStage lets notifications under way finish before their dispatcher is
 // stopped: one that was delivered but cut off before it was written to the
 // notification log would be sent again.
 type drainStage struct {
 	next notify.Stage
-	// before, if not nil, chooses which alerts go on.
-	before func(context.Context, []*amalert.Alert) []*amalert.Alert
+	// enter may be nil.
+	enter enterFunc
 
 	mu       sync.Mutex
 	draining bool
@@ -35,8 +38,11 @@ func (s *drainStage) Exec(ctx context.Context, l *slog.Logger, alerts ...*amaler
 	s.running.Add(1)
 	s.mu.Unlock()
 	defer s.running.Done()
-	if s.before != nil {
-		if alerts = s.before(ctx, alerts); len(alerts) == 0 {
+	if s.enter != nil {
+		var leave func()
+		ctx, alerts, leave = s.enter(ctx, alerts)
+		defer leave()
+		if len(alerts) == 0 {
 			return ctx, nil, nil
 		}
 	}

@@ -83,7 +83,7 @@ func newEmbedded(o Options, m *metrics, reg prometheus.Registerer) (*embedded, e
 	if err := e.openSilences(recorder); err != nil {
 		return nil, err
 	}
-	e.common = &common{log: e.nflog, retention: e.retention, logger: e.logger, alerts: map[uint64]*commonAlert{}}
+	e.common = &common{log: e.nflog, retention: e.retention, logger: e.logger, alerts: map[uint64]*commonAlert{}, air: map[*flight]struct{}{}}
 	e.silencer = silence.NewSilencer(e.silences, e.logger, recorder)
 	e.pipeline = notify.NewPipelineBuilder(reg, flags, recorder)
 	e.dispatch = dispatch.NewDispatcherMetrics(false, reg, flags)

@@ -135,7 +135,7 @@ func (e *embedded) apply(r *routing) {
 	recorder := eventrecorder.NopRecorder()
 	g := &generation{routing: r, inhibitor: inhibit.NewInhibitor(e.alerts, r.conf.InhibitRules, e.logger, recorder)}
 	g.stage = &drainStage{next: e.pipeline.New(r.receivers, func() time.Duration { return 0 }, g.inhibitor, e.silencer,
-		timeinterval.NewIntervener(r.intervals), e.marker, e.common, nil), before: e.common.before(r.receivers)}
+		timeinterval.NewIntervener(r.intervals), e.marker, e.common, nil), enter: e.common.flights(r.receivers)}
 	g.dispatcher = dispatch.NewDispatcher(e.alerts, r.routes, g.stage, e.marker,
 		func(d time.Duration) time.Duration { return max(d, notify.MinTimeout) },
 		dispatchMaintenanceInterval, nil, e.logger, recorder, e.dispatch, r.tmpl)

@@ -19,8 +19,8 @@ import (
 	amalert "github.com/prometheus/alertmanager/alert"
 	"github.com/prometheus/alertmanager/provider"
 	"github.com/prometheus/common/model"
-	"github.com/prometheus/prometheus/tsdb/fileutil"
 
+	"github.com/atoll-mesh/atoll/flow/durable"
 	"github.com/atoll-mesh/atoll/health"
 )
 
@@ -101,7 +101,7 @@ func (d *stateDir) write(name string, identity, content []byte) (int64, error) {
 		d.metrics.snapshots.WithLabelValues(name, "unchanged").Inc()
 		return int64(len(content)), nil
 	}
-	err := replaceFile(filepath.Join(d.path, name), content)
+	err := durable.Write(filepath.Join(d.path, name), 0o600, content)
 	d.reportLocked(name, err)
 	if err != nil {
 		return 0, err
@@ -124,29 +124,6 @@ func (d *stateDir) reportLocked(name string, err error) {
 		}
 	}
 	d.failing.Clear()
-}
-
-// replaceFile writes beside and renames, so that a crash leaves the old file
-// or the new one, whole.
-func replaceFile(path string, content []byte) (err error) {
-	tmp := path + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(tmp)
-		}
-	}()
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return fileutil.Rename(tmp, path)
 }
 
 // snapshotter is what silences and the notification log have in common.

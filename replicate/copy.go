@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/prometheus/storage"
 
 	"github.com/atoll-mesh/atoll/flow"
+	"github.com/atoll-mesh/atoll/flow/durable"
 	"github.com/atoll-mesh/atoll/wire/replicatepb"
 )
 
@@ -268,7 +269,7 @@ func writeAbout(dir string, a About) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(dir, aboutFile), text)
+	return durable.Write(filepath.Join(dir, aboutFile), 0o600, text)
 }
 
 func readAbout(dir string) (a About, err error) {

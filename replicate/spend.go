@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/atoll-mesh/atoll/flow/durable"
 )
 
 // purse is what a stream may spend: bytes a second and a day (UTC).
@@ -120,16 +122,5 @@ func writeLedger(dir string, ledger map[string]spending) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(dir, ledgerFile), text)
-}
-
-// writeFile replaces a file as a whole.
-func writeFile(path string, text []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	if err := os.WriteFile(path+".tmp", text, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".tmp", path)
+	return durable.Write(filepath.Join(dir, ledgerFile), 0o600, text)
 }

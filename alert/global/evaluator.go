@@ -61,7 +61,8 @@ type Options struct {
 	Store storage.AppendableV2
 	// Send hands alerts to this island's Alertmanager; group is Group.ID.
 	Send func(group string, alerts []Outgoing)
-	// Withdraw takes a group's alerts from it without a word to anybody.
+	// Withdraw takes a group's alerts from it without a word to anybody, and returns
+	// when no notification about them is under way any more.
 	Withdraw func(group string)
 	// Interval is that of groups that name none, Resend how long an alert that goes
 	// on is not handed over again.
@@ -85,8 +86,11 @@ type Evaluator struct {
 	groups  map[string]*Group // by ID
 	workers map[string]*worker
 	parsed  map[string]parsed  // by name of the document
+	leaving map[string]*worker // that are about to stop
 	retired map[string]*worker // that stopped, for what they hear late
+	wants   map[string]time.Time
 	settled bool
+	going   sync.WaitGroup // those that leave
 }
 
 // parsed is a rules document as it was read last.
@@ -116,7 +120,8 @@ func New(o Options) (*Evaluator, error) {
 	}
 	e := &Evaluator{
 		o: o, wake: make(chan struct{}, 1), roster: roster{reach: o.Reach},
-		groups: map[string]*Group{}, workers: map[string]*worker{}, parsed: map[string]parsed{}, retired: map[string]*worker{},
+		groups: map[string]*Group{}, workers: map[string]*worker{}, parsed: map[string]parsed{},
+		leaving: map[string]*worker{}, retired: map[string]*worker{},
 	}
 	e.trouble = declare(o.Health)
 	e.metrics = newMetrics(o.Registerer, e)
@@ -140,7 +145,7 @@ func (e *Evaluator) Run(ctx context.Context) error {
 		e.assign(ctx, ticks%readEvery == 0)
 		select {
 		case <-ctx.Done():
-			e.stopAll()
+			e.stopAll(ctx)
 			return nil
 		case <-e.o.Documents.Changes():
 			ticks = 0
@@ -193,69 +198,78 @@ func (e *Evaluator) assign(ctx context.Context, news bool) {
 		e.read()
 	}
 	self, live := e.o.Self(), e.live()
-	e.catchUp(ctx, self, live)
+	free := e.takeable(ctx, self, live)
+	e.writeLate(ctx)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.tellHealth()
-	for _, w := range e.retired {
-		select {
-		case <-w.ledger.dirty:
-			w.put(ctx)
-		default:
-		}
-	}
 	for id, w := range e.workers {
 		g, defined := e.groups[id]
 		switch {
 		case !defined:
-			w.stop(ended)
-			e.forget(ctx, id)
+			e.leave(ctx, w, ended)
 		case Owner(id, live) != self:
-			w.stop(handedOver)
+			e.leave(ctx, w, handedOver)
 			e.metrics.handovers.WithLabelValues("given").Inc()
-		default:
-			if news {
-				w.changed(g)
-			}
-			continue
+		case news:
+			w.changed(g)
 		}
-		delete(e.workers, id)
-		e.retired[id] = w
 	}
-	if !e.settled || ctx.Err() != nil {
-		return
-	}
-	for id, g := range e.groups {
-		if e.workers[id] != nil || Owner(id, live) != self {
+	for _, id := range free {
+		g := e.groups[id]
+		if g == nil || ctx.Err() != nil {
 			continue
 		}
 		delete(e.retired, id)
+		delete(e.wants, id)
 		e.workers[id] = startWorker(e, g)
 		e.metrics.handovers.WithLabelValues("taken").Inc()
 	}
 }
 
-// catchUp gets what other primaries wrote last, where a group is about to be taken
-// over: gossip may have passed by an island that has just come back.
-func (e *Evaluator) catchUp(ctx context.Context, self string, live []string) {
-	e.mu.Lock()
-	taking := e.settled && slices.ContainsFunc(sortedKeys(e.groups), func(id string) bool {
-		return e.workers[id] == nil && Owner(id, live) == self
+// leave stops a worker, which may take a while; e.mu is held. The group is in this
+// island's hands until it is done.
+func (e *Evaluator) leave(ctx context.Context, w *worker, why reason) {
+	delete(e.workers, w.id)
+	e.leaving[w.id] = w
+	e.going.Go(func() {
+		w.stop(why)
+		if why == ended {
+			e.forget(ctx, w.id)
+		}
+		e.mu.Lock()
+		delete(e.leaving, w.id)
+		e.retired[w.id] = w
+		e.mu.Unlock()
+		e.nudge()
 	})
-	e.mu.Unlock()
-	if !taking {
-		return
-	}
-	e.sync(ctx)
 }
 
-// sync makes the documents of all live primaries equal. Who does not answer gets
-// them as all islands do.
-func (e *Evaluator) sync(ctx context.Context) {
+// writeLate writes what was told of groups after they went to other islands.
+func (e *Evaluator) writeLate(ctx context.Context) {
+	e.mu.Lock()
+	retired := make([]*worker, 0, len(e.retired))
+	for _, w := range e.retired {
+		retired = append(retired, w)
+	}
+	e.mu.Unlock()
+	for _, w := range retired {
+		select {
+		case <-w.ledger.dirty:
+			if w.putTold(ctx) {
+				e.sync(ctx, e.live())
+			}
+		default:
+		}
+	}
+}
+
+// sync makes the documents of this island and others equal, and returns which were
+// reached. Those that were not get them as all islands do.
+func (e *Evaluator) sync(ctx context.Context, names []string) map[string]bool {
 	self := e.o.Self()
-	ask(ctx, slices.DeleteFunc(e.live(), func(n string) bool { return n == self }), func(ctx context.Context, name string) bool {
-		return e.o.Reach.Sync(ctx, name) == nil
-	})
+	others := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == self })
+	return ask(ctx, others, func(ctx context.Context, name string) bool { return e.o.Reach.Sync(ctx, name) == nil })
 }
 
 // read takes the rules documents as they are now.
@@ -289,13 +303,16 @@ func (e *Evaluator) forget(ctx context.Context, id string) {
 	}
 }
 
-func (e *Evaluator) stopAll() {
+// stopAll gives everything up, and says so for whoever comes next.
+func (e *Evaluator) stopAll(ctx context.Context) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	for id, w := range e.workers {
-		w.stop(handedOver)
-		delete(e.workers, id)
+	for _, w := range e.workers {
+		e.leave(ctx, w, handedOver)
 	}
+	e.wants = nil
+	e.mu.Unlock()
+	e.going.Wait()
+	_ = e.tellHolds(context.WithoutCancel(ctx)) // it logs; others find out by themselves
 }
 
 // states reads what primaries left of a group and was not seen yet.
@@ -340,13 +357,12 @@ func (e *Evaluator) Tell(group string, news ...Told) {
 func (e *Evaluator) ledger(group string) *ledger {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	w := e.workers[group]
-	if w == nil {
-		if w = e.retired[group]; w == nil {
-			return nil
+	for _, all := range []map[string]*worker{e.workers, e.leaving, e.retired} {
+		if w := all[group]; w != nil {
+			return &w.ledger
 		}
 	}
-	return &w.ledger
+	return nil
 }
 
 // tellHealth says what is wrong; e.mu is held.

@@ -69,11 +69,15 @@ func (r *roster) look(ctx context.Context, others []string) (changed bool) {
 		return changed
 	}
 	vouched := ask(ctx, suspects, func(ctx context.Context, name string) bool {
-		yes := ask(ctx, witnesses, func(ctx context.Context, via string) bool {
+		asked := append(slices.Clip(witnesses), name)
+		yes := ask(ctx, asked, func(ctx context.Context, via string) bool {
+			if via == name { // it may only be too busy for a look
+				return r.reach.Sync(ctx, name) == nil
+			}
 			reached, err := r.reach.Vouch(ctx, via, name)
 			return err == nil && reached
 		})
-		return slices.ContainsFunc(witnesses, func(via string) bool { return yes[via] })
+		return slices.ContainsFunc(asked, func(via string) bool { return yes[via] })
 	})
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,8 +16,10 @@ import (
 const (
 	// quiet is how long after the last disturbance everything must be in order.
 	quiet = 30*time.Second + worldInterval
-	// heard is how long news of a notification may take to the others.
-	heard = 2 * gossipDelay
+	// heard is how long a notification and the news of it may take.
+	heard = underWay + 2*gossipDelay
+	// comparing is how long a notification may be on its way after it was compared.
+	comparing = lookTimeout + 2*gossipDelay
 )
 
 // TestSchedules disturbs networks of three to five primaries at random times, and
@@ -43,7 +46,11 @@ type schedule struct {
 	primaries []string
 	done      []disturbance
 	split     bool
+	flips     map[string][]time.Time // when conditions that come and go did
 }
+
+// flapping are the conditions that come and go all the time.
+var flapping = []string{"flip", "flop", "flap"}
 
 type disturbance struct {
 	at   time.Time
@@ -52,10 +59,12 @@ type disturbance struct {
 }
 
 func newSchedule(t *testing.T, seed uint64) *schedule {
-	s := &schedule{r: rand.New(rand.NewPCG(seed, seed))}
+	s := &schedule{r: rand.New(rand.NewPCG(seed, seed)), flips: map[string][]time.Time{}}
 	s.world = newWorld(t, 5,
 		group("steady", alertRule("steady", 2*time.Minute, Keep)), group("loose", alertRule("loose", time.Minute, Ignore)),
-		group("brief", alertRule("brief", 0, Keep)))
+		group("brief", alertRule("brief", 0, Keep)), group("flip", alertRule("flip", 0, Keep)),
+		group("flop", alertRule("flop", 0, Ignore)), group("flap", alertRule("flap", 20*time.Second, Ignore)))
+	s.slow = rand.New(rand.NewPCG(seed, 0))
 	s.primaries = slices.Clone(s.names[:3+s.r.IntN(3)])
 	return s
 }
@@ -71,6 +80,13 @@ func (s *schedule) play() {
 	began := time.Now()
 	for time.Since(began) < 15*time.Minute {
 		time.Sleep(time.Duration(s.r.Int64N(int64(70 * time.Second))))
+		for _, c := range flapping {
+			if s.r.IntN(3) == 0 {
+				s.flips[c] = append(s.flips[c], time.Now())
+				s.set(c, len(s.flips[c])%2 == 1)
+				time.Sleep(time.Duration(s.r.Int64N(int64(worldInterval + groupWait))))
+			}
+		}
 		s.disturb()
 		s.evaluatedLately()
 	}
@@ -79,6 +95,9 @@ func (s *schedule) play() {
 	for _, c := range []string{"steady", "loose", "brief"} {
 		s.toldOnce(c, began)
 		s.evaluatedByOne(c)
+	}
+	for _, c := range flapping {
+		s.toldOnceEach(c, began)
 	}
 	for _, c := range []string{"steady", "loose", "brief"} {
 		s.set(c, false)
@@ -96,7 +115,13 @@ func (s *schedule) disturb() {
 	one := s.names[s.r.IntN(len(s.names))]
 	living := s.living()
 	d := disturbance{at: time.Now()}
-	switch s.r.IntN(6) {
+	switch s.r.IntN(7) {
+	case 6:
+		other := s.names[s.r.IntN(len(s.names))]
+		d.what = fmt.Sprint("looks between ", one, " and ", other, " change")
+		s.mu.Lock()
+		s.deaf[pair(one, other)] = one != other && !s.deaf[pair(one, other)]
+		s.mu.Unlock()
 	case 0, 1:
 		if !s.nodes[one].alive {
 			d.what = "start " + one
@@ -157,6 +182,9 @@ func (s *schedule) living() []string {
 
 func (s *schedule) rest() {
 	s.sever(s.names, s.names, false)
+	s.mu.Lock()
+	clear(s.deaf)
+	s.mu.Unlock()
 	for _, n := range s.names {
 		s.start(n)
 	}
@@ -204,8 +232,8 @@ func (s *schedule) evaluatedByOne(expr string) {
 	}
 }
 
-// toldOnce allows for more than one telling where whoever told it first could not
-// let the others know: it was killed or cut off before they heard, or was apart.
+// toldOnce allows for more than one telling only where whoever told it again could
+// not know of it.
 func (s *schedule) toldOnce(alert string, began time.Time) {
 	firing, resolved := s.tellings(alert)
 	if len(firing) == 0 {
@@ -217,33 +245,50 @@ func (s *schedule) toldOnce(alert string, began time.Time) {
 	}
 	slices.SortFunc(firing, func(a, b telling) int { return cmp.Compare(a.at.UnixNano(), b.at.UnixNano()) })
 	for i, second := range firing[1:] {
-		if !slices.ContainsFunc(firing[:i+1], func(first telling) bool { return s.apart(first, second) }) {
-			s.fail("%s was told again by %s after %s, who heard of it before", alert, second.node, second.at.Sub(began))
+		for _, first := range firing[:i+1] {
+			if known, ok := first.known[second.node]; ok && second.at.Sub(known) > comparing {
+				s.fail("%s was told again by %s after %s, who could know of it for %s", alert, second.node, second.at.Sub(began), second.at.Sub(known))
+				break
+			}
 		}
 	}
 }
 
-// apart reports whether the second telling could not know of the first: an event
-// between them, or shortly after the first, kept the news from travelling.
-func (s *schedule) apart(first, second telling) bool {
-	if second.at.Sub(first.at) < heard {
-		return true
-	}
-	cut := false
+// partedSince reports whether the network was in parts at any time since then, or
+// was healed shortly before.
+func (s *schedule) partedSince(from, to time.Time) bool {
+	parted := false
 	for _, d := range s.done {
 		switch {
-		case d.at.After(second.at):
-		case len(d.what) > 3 && d.what[:3] == "cut":
-			cut = true // until it heals, there are two networks
-		case d.what == "heal" || d.what == "rest":
-			if d.at.Before(first.at) || second.at.Sub(d.at) > heard {
-				cut = false
-			}
-		case d.node == first.node && d.what[:4] == "kill" && d.at.After(first.at) && d.at.Sub(first.at) <= heard:
-			return true
+		case d.at.After(to):
+		case strings.HasPrefix(d.what, "cut"):
+			parted = true
+		case d.what == "heal", d.what == "rest":
+			parted = d.at.After(from.Add(-quiet))
 		}
 	}
-	return cut
+	return parted
+}
+
+// toldOnceEach does so with each beginning and end of a condition that comes and
+// goes, in a network that is whole: of what two parts decided otherwise, something
+// may be told again after they met.
+func (s *schedule) toldOnceEach(alert string, began time.Time) {
+	firing, resolved := s.tellings(alert)
+	for _, all := range [][]telling{firing, resolved} {
+		for i, second := range all {
+			for _, first := range all[:i] {
+				known, ok := first.known[second.node]
+				flipped := slices.ContainsFunc(s.flips[alert], func(at time.Time) bool {
+					return at.After(first.at.Add(-worldInterval)) && at.Before(second.at)
+				})
+				if ok && !flipped && !s.partedSince(first.at, second.at) && second.at.Sub(known) > comparing {
+					s.fail("%s (over: %t) was told again by %s after %s, who could know of it for %s", alert, second.resolved, second.node,
+						second.at.Sub(began), second.at.Sub(known))
+				}
+			}
+		}
+	}
 }
 
 func (s *schedule) fail(format string, args ...any) {

@@ -25,7 +25,7 @@ func TestTakeover(t *testing.T) {
 			t.Errorf("told before its time: %+v", firing)
 		}
 		time.Sleep(100 * time.Second) // 5 min 10 s since it began
-		time.Sleep(groupWait + worldInterval)
+		time.Sleep(groupWait + worldInterval + compareMost*comparePause + lookTimeout)
 		firing, resolved := w.tellings("fire")
 		if len(firing) != 1 || len(resolved) != 0 {
 			t.Fatalf("told %+v, resolved %+v; want it told once, in the time that began before the owner was lost", firing, resolved)

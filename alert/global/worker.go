@@ -39,6 +39,7 @@ type worker struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 	wake   chan struct{}
+	gone   map[string]map[string]bool // islands missing in the last answer, by rule; of run
 
 	mu    sync.Mutex
 	group *Group
@@ -66,6 +67,7 @@ func startWorker(e *Evaluator, g *Group) *worker {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &worker{
 		e: e, id: g.ID(), key: StateKey(g.ID(), e.o.Self()), group: g, cancel: cancel, wake: make(chan struct{}, 1),
+		gone:   map[string]map[string]bool{},
 		record: recorder{store: e.o.Store, last: map[string]map[string]labels.Labels{}},
 		ledger: ledger{dirty: make(chan struct{}, 1), state: &State{Absorbed: map[string]uint64{}}},
 	}
@@ -89,12 +91,12 @@ func (w *worker) stop(why reason) {
 		w.resolve(now)
 		return
 	}
+	w.e.o.Withdraw(w.id)
 	select {
 	case <-w.ledger.dirty:
 		w.put(ctx)
 	default:
 	}
-	w.e.o.Withdraw(w.id)
 }
 
 // resolve tells that all alerts are over.
@@ -257,6 +259,9 @@ func (w *worker) settle(g *Group) {
 	w.ledger.mu.Lock()
 	defer w.ledger.mu.Unlock()
 	s := w.ledger.state
+	if s.Document == "" {
+		w.ledger.changed() // that this island has taken in what others left
+	}
 	s.Document, s.Group, s.Island = g.Document, g.Name, w.e.o.Self()
 	now := time.Now()
 	s.Rules = slices.DeleteFunc(s.Rules, func(r RuleState) bool {
@@ -278,6 +283,10 @@ func (w *worker) rule(ctx context.Context, g *Group, r *Rule, at time.Time) (res
 	res.at = time.Now()
 	before := w.ledger.unions()
 	answer, err := w.e.o.Ask(ctx, r.Expr, at.Add(-g.Offset), w.patience(g))
+	if back := w.back(r, answer, err); len(back) > 0 {
+		w.e.sync(ctx, append(back, w.e.o.Primaries()...))
+		w.absorb()
+	}
 	if w.ledger.unions() != before && ctx.Err() == nil {
 		// The answer is from before a cut healed: it says nothing about alerts that
 		// only the other half could see.
@@ -304,6 +313,25 @@ func (w *worker) rule(ctx context.Context, g *Group, r *Rule, at time.Time) (res
 	}
 	w.e.metrics.evaluations.WithLabelValues(outcome).Inc()
 	return res
+}
+
+// back are the islands that answer again: who was with them may have told what this
+// island finds out only now.
+func (w *worker) back(r *Rule, answer Answer, err error) (back []string) {
+	if err != nil {
+		return nil
+	}
+	now := map[string]bool{}
+	for _, m := range answer.Missing {
+		now[m.Island] = true
+	}
+	for island := range w.gone[r.key()] {
+		if !now[island] {
+			back = append(back, island)
+		}
+	}
+	w.gone[r.key()] = now
+	return back
 }
 
 // patience is how long each island has: short enough that one that is gone does not
@@ -366,7 +394,7 @@ func (w *worker) save(ctx context.Context) {
 		case <-w.ledger.dirty:
 		}
 		if w.put(ctx) {
-			w.e.sync(ctx) // rather than when gossip or chance brings it: this island may be gone by then
+			w.e.sync(ctx, w.e.live()) // rather than when gossip or chance brings it: this island may be gone by then
 			continue
 		}
 		w.ledger.changed()
@@ -387,6 +415,20 @@ func (w *worker) put(ctx context.Context) bool {
 	if s.Document == "" {
 		return true
 	}
+	return w.write(ctx, s)
+}
+
+// putTold writes only what was told: the alerts are another island's by now, which
+// knows better than this one.
+func (w *worker) putTold(ctx context.Context) bool {
+	w.ledger.mu.Lock()
+	s := w.ledger.state.clone()
+	w.ledger.mu.Unlock()
+	s.Rules = nil
+	return w.write(ctx, s)
+}
+
+func (w *worker) write(ctx context.Context, s *State) bool {
 	g := w.definition()
 	s.Document, s.Group, s.Island = g.Document, g.Name, w.e.o.Self()
 	delete(s.Absorbed, w.key)

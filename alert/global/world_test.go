@@ -3,6 +3,8 @@ package global
 import (
 	"context"
 	"errors"
+	"maps"
+	"math/rand/v2"
 	"net/url"
 	"slices"
 	"strings"
@@ -20,6 +22,10 @@ const (
 	worldInterval = 10 * time.Second
 	groupWait     = 2 * time.Second
 	gossipDelay   = 300 * time.Millisecond
+	// underWay is how long a notification takes at most to reach people.
+	underWay = 3 * time.Second
+	// gossipMost is within what time slow gossip comes.
+	gossipMost = 15 * time.Second
 )
 
 // world is a network of islands that exists in virtual time.
@@ -35,6 +41,10 @@ type world struct {
 	holds map[string]bool
 	home  map[string]string
 	clock uint64
+	// slow makes gossip come late, and each notification take a while; deaf are links
+	// over which looks fail though documents pass.
+	slow *rand.Rand
+	deaf map[[2]string]bool
 
 	told        []telling
 	evaluations []evaluation
@@ -47,6 +57,12 @@ type telling struct {
 	alert    string
 	resolved bool
 	fired    int64
+
+	life int // of the node
+	// known is since when islands can know of it, near since when one of them is in
+	// reach of an island that does not; nil is for one that was killed before it said so.
+	known, near map[string]time.Time
+	unsaid      bool
 }
 
 type evaluation struct {
@@ -81,10 +97,11 @@ type told struct {
 	group     string
 	seen      time.Time
 	withdrawn bool
+	flying    bool
 }
 
 func newWorld(t *testing.T, n int, rules ...Group) *world {
-	w := &world{t: t, rules: rules, nodes: map[string]*node{}, cut: map[[2]string]bool{}, holds: map[string]bool{}, home: map[string]string{}}
+	w := &world{t: t, rules: rules, nodes: map[string]*node{}, cut: map[[2]string]bool{}, deaf: map[[2]string]bool{}, holds: map[string]bool{}, home: map[string]string{}}
 	for i := range n {
 		name := string(rune('a' + i))
 		w.names = append(w.names, name)
@@ -154,10 +171,49 @@ func (w *world) spread(ctx context.Context) {
 				continue
 			}
 			for _, b := range w.part(a) {
-				w.nodes[b].take(w.nodes[a].docs)
+				if w.slow == nil || w.slow.IntN(20) == 0 {
+					w.nodes[b].take(w.nodes[a].docs)
+				}
 			}
 		}
+		w.learn(time.Now())
 		w.mu.Unlock()
+	}
+}
+
+// learn follows who can know what was told: the island that told it once it had the
+// time to say so, primaries that can ask an island that knows, and others once
+// gossip had time; w.mu is held.
+func (w *world) learn(now time.Time) {
+	for i := range w.told {
+		t := &w.told[i]
+		if t.known == nil && !t.unsaid && now.Sub(t.at) >= heard {
+			t.known, t.near = map[string]time.Time{t.node: now}, map[string]time.Time{}
+		}
+		if n := w.nodes[t.node]; t.known == nil && (!n.alive || n.life != t.life) {
+			t.unsaid = true
+		}
+		for _, name := range w.names {
+			if _, knows := t.known[name]; knows || t.known == nil || !w.nodes[name].alive {
+				continue
+			}
+			near, direct, primaries := false, false, w.nodes[name].primariesLocked()
+			for _, other := range w.part(name) {
+				if _, knows := t.known[other]; knows {
+					near, direct = true, direct || slices.Contains(primaries, other)
+				}
+			}
+			since, was := t.near[name]
+			switch {
+			case !near:
+				delete(t.near, name)
+			case !was:
+				t.near[name] = now
+			}
+			if direct || was && now.Sub(since) > gossipMost {
+				t.known[name] = now
+			}
+		}
 	}
 }
 
@@ -269,7 +325,10 @@ func (w *world) set(condition string, holds bool) {
 func (n *node) primaries() []string {
 	n.w.mu.Lock()
 	defer n.w.mu.Unlock()
-	var out []string
+	return n.primariesLocked()
+}
+
+func (n *node) primariesLocked() (out []string) {
 	for _, name := range n.w.names {
 		if string(n.docs[KindPrimary+"/"+name].Value) == "yes" {
 			out = append(out, name)
@@ -281,7 +340,7 @@ func (n *node) primaries() []string {
 // Look implements Reach: what is cut off does not answer.
 func (n *node) Look(ctx context.Context, name string) error {
 	n.w.mu.Lock()
-	ok := n.w.linked(n.name, name)
+	ok := n.w.linked(n.name, name) && !n.w.deaf[pair(n.name, name)]
 	n.w.mu.Unlock()
 	if ok {
 		return nil
@@ -297,13 +356,17 @@ func (n *node) Vouch(ctx context.Context, via, name string) (bool, error) {
 	}
 	n.w.mu.Lock()
 	defer n.w.mu.Unlock()
-	return n.w.linked(via, name), nil
+	return n.w.linked(via, name) && !n.w.deaf[pair(via, name)], nil
 }
 
 // Sync implements Reach.
 func (n *node) Sync(ctx context.Context, name string) error {
-	if err := n.Look(ctx, name); err != nil {
-		return err
+	n.w.mu.Lock()
+	ok := slices.Contains(n.w.part(n.name), name) // a relay carries it, as it does questions
+	n.w.mu.Unlock()
+	if !ok {
+		<-ctx.Done()
+		return ctx.Err()
 	}
 	n.w.mu.Lock()
 	defer n.w.mu.Unlock()
@@ -391,58 +454,22 @@ func (n *node) send(life int, group string, out []Outgoing) {
 }
 
 func (n *node) withdraw(life int, group string) {
-	n.w.mu.Lock()
-	defer n.w.mu.Unlock()
-	if n.life != life {
-		return
-	}
-	for _, a := range n.am {
-		a.withdrawn = a.withdrawn || a.group == group
-	}
-}
-
-// alertmanagers notify as Alertmanager does: once of what fires, once of its end.
-func (w *world) alertmanagers(ctx context.Context) {
-	tick := time.NewTicker(500 * time.Millisecond)
-	defer tick.Stop()
 	for {
-		select {
-		case <-ctx.Done():
+		n.w.mu.Lock()
+		flying := false
+		if n.life == life && n.alive {
+			for _, a := range n.am {
+				if a.group == group {
+					a.withdrawn = true
+					flying = flying || a.flying
+				}
+			}
+		}
+		n.w.mu.Unlock()
+		if !flying {
 			return
-		case <-tick.C:
 		}
-		for _, name := range w.names {
-			w.flush(name)
-		}
-	}
-}
-
-func (w *world) flush(name string) {
-	w.mu.Lock()
-	n := w.nodes[name]
-	eval := n.eval
-	var ready []*told
-	for _, a := range n.am {
-		if n.alive && !a.withdrawn && time.Since(a.seen) >= groupWait {
-			ready = append(ready, a)
-		}
-	}
-	w.mu.Unlock()
-	for _, a := range ready {
-		over := a.Resolved || !time.Now().Before(a.EndsAt)
-		last, known := eval.Told(a.group, a.ID, a.FiredAt, "people", "")
-		if over == (!known || last.Resolved) {
-			continue
-		}
-		w.mu.Lock()
-		dead := !n.alive
-		if !dead {
-			w.told = append(w.told, telling{time.Now(), name, a.Labels.Get("condition") + a.Labels.Get(missingLabel), over, a.FiredAt})
-		}
-		w.mu.Unlock()
-		if !dead {
-			eval.Tell(a.group, Told{Alert: a.ID, Receiver: "people", Fired: a.FiredAt, At: millis(time.Now()), Resolved: over})
-		}
+		time.Sleep(50 * time.Millisecond)
 	}
 }
 
@@ -451,6 +478,7 @@ func (w *world) tellings(alert string) (firing, resolved []telling) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, t := range w.told {
+		t.known = maps.Clone(t.known)
 		switch {
 		case t.alert != alert:
 		case t.resolved:

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/atoll-mesh/atoll/flow/durable"
 )
 
 const (
@@ -132,7 +134,7 @@ func (c *cursor) load() (*state, error) {
 	}
 	if info.Size() == 0 {
 		_, err := c.file.WriteAt(make([]byte, 2*slotSize), 0)
-		return nil, errors.Join(err, c.file.Sync(), syncDir(filepath.Dir(c.file.Name())))
+		return nil, errors.Join(err, c.file.Sync(), durable.SyncDir(filepath.Dir(c.file.Name())))
 	}
 	var best *state
 	var damage error
@@ -229,34 +231,10 @@ func writeSpans(path string, spans map[uint64]span) error {
 		b = binary.LittleEndian.AppendUint64(b, uint64(sp.To))
 	}
 	b = binary.LittleEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
-	if err := replaceFile(path, b); err != nil {
+	if err := durable.Write(path, 0o640, b); err != nil {
 		return fmt.Errorf("save gap: %w", err)
 	}
 	return nil
-}
-
-func replaceFile(path string, b []byte) error {
-	tmp := path + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(tmp))
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 func readSpans(path string) (map[uint64]span, error) {

@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/atoll-mesh/atoll/flow/durable"
 )
 
 const (
@@ -102,7 +104,7 @@ func (w *Writer) Size() int64 { return w.size }
 
 // Sync makes the file and what was appended survive a power cut.
 func (w *Writer) Sync() error {
-	return errors.Join(w.file.Sync(), SyncDir(filepath.Dir(w.file.Name())))
+	return errors.Join(w.file.Sync(), durable.SyncDir(filepath.Dir(w.file.Name())))
 }
 
 // Close closes the file; it does not sync it.
@@ -215,13 +217,4 @@ func Scan(path string, each func(content []byte) error) (frames uint64, end, siz
 			return frames, r.Offset(), size, err
 		}
 	}
-}
-
-// SyncDir makes the names in a directory survive a power cut.
-func SyncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
