@@ -10,10 +10,11 @@ E2E := ./test/e2e/...
 # Packages whose tests lay networks of processes; they need root.
 LAB := ./test/mesh ./test/scale ./test/interop ./lab/archipelago
 GOTESTSUM := go run gotest.tools/gotestsum@v1.13.0
-# They want more of a machine than other work leaves; test-long plays them.
+# Sixty whole processes want more of a machine than other work leaves; test-long
+# plays them.
 UNSTEADY := TestCrowd
 
-.PHONY: help run lab build test test-unit test-e2e test-lab test-long vet lint bench fuzz ui generate clean
+.PHONY: help run lab build test test-unit test-e2e test-lab test-long others vet lint bench fuzz ui generate clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,9 +52,16 @@ test-e2e: build ## real processes: crashes, full disks, other people's tools
 test-lab: build ## real networks: NATs, partitions, hostile members, crowds, other implementations
 	CGO_ENABLED=0 $(GOTESTSUM) --format testname --rerun-fails=1 --packages='$(LAB)' -- -count=1 -p 1 -timeout 25m -skip '$(UNSTEADY)'
 
-test-long: build ## the ten-minute edge profile and long fuzzing
-	CGO_ENABLED=0 ATOLL_LONG=1 go test -count=1 -p 1 -timeout 60m -v $(E2E) $(LAB)
+test-long: build ## the ten-minute edge profile, Thanos, VictoriaMetrics, and long fuzzing
+	-$(MAKE) others
+	CGO_ENABLED=0 ATOLL_LONG=1 PATH="$(CURDIR)/bin/others:$$PATH" go test -count=1 -p 1 -timeout 60m -v $(E2E) $(LAB) ./test/thanos
+	CGO_ENABLED=0 ATOLL_TEST_VMAGENT="$(CURDIR)/bin/others" go test -count=1 -v -run TestLive ./test/vmagent
 	$(MAKE) fuzz FUZZTIME=2m
+
+others: ## build Thanos and VictoriaMetrics for the tests with them, into bin/others
+	mkdir -p bin/others
+	cd bench/others/thanos && CGO_ENABLED=0 go build -tags slicelabels -ldflags '-s -w' -o $(CURDIR)/bin/others/ tool
+	cd bench/others/victoria && CGO_ENABLED=0 go build -ldflags '-s -w' -o $(CURDIR)/bin/others/ tool
 
 FUZZTIME ?= 20s
 fuzz: ## run every fuzz target for FUZZTIME

@@ -1,13 +1,13 @@
 // Command bench measures Atoll side by side with Prometheus of the version that
 // it embeds: the same data, the same TSDB underneath, in one run, in interleaved
-// rounds.
+// rounds. Questions about several sites (query) are counted in bytes, beside Thanos.
 //
 // Each contender runs in a process of its own, this same binary started again, so
 // that its CPU time (user and system, getrusage) holds nothing of the sender. CPU
 // time of one round still varies with what else the machine does; the table gives
 // the median of the rounds and their spread, and ratios are the thing to compare.
 //
-//	go run . [-run receive|scrape|aggregate|aggregate-room] [-rounds 3] [-series 100800] [-scrapes 20]
+//	go run . [-run receive|scrape|aggregate|aggregate-room|query] [-rounds 3] [-series 100800] [-scrapes 20]
 package main
 
 import (
@@ -50,7 +50,7 @@ func main() {
 		return
 	}
 	var o options
-	pattern := flag.String("run", ".", "regular expression of the benchmarks to run: receive, scrape, aggregate, aggregate-room")
+	pattern := flag.String("run", ".", "regular expression of the benchmarks to run: receive, scrape, aggregate, aggregate-room, query")
 	flag.IntVar(&o.rounds, "rounds", 3, "interleaved rounds")
 	flag.IntVar(&o.series, "series", 100_800, "series")
 	flag.IntVar(&o.scrapes, "scrapes", 20, "samples per series that are measured")
@@ -71,7 +71,7 @@ func run(ctx context.Context, pattern string, o options) error {
 	}
 	fmt.Printf("%s, %s/%s, %d CPUs, %d rounds, %d series, %d samples each\n\n",
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), o.rounds, o.series, o.scrapes)
-	for _, b := range []benchmark{{"receive", runReceive}, {"scrape", runScrape}, {"aggregate", runAggregate}, {"aggregate-room", runRoom}} {
+	for _, b := range []benchmark{{"receive", runReceive}, {"scrape", runScrape}, {"aggregate", runAggregate}, {"aggregate-room", runRoom}, {"query", runQuery}} {
 		if !wanted.MatchString(b.name) {
 			continue
 		}

@@ -69,7 +69,7 @@ func (r *rooms) prepareRouter(next *config.Config) (commit, discard func(), err 
 func (i *Island) buildDimension(r *rooms, cfg *config.Config, door storage.AppendableV2) (err error) {
 	r.dimension, err = dimension.New(dimension.Options{
 		Config: cfg.Aggregate.Dimension, Engine: r.query.Engine(), Queryable: r.query.Queryable(), Appendable: door,
-		Global: &dimension.Source{Query: askEverywhere(r.query)}, Members: i.evaluators,
+		Global: &dimension.Source{Query: askEverywhere(r.query), Whole: i.askWhole}, Members: i.evaluators,
 		Parser: r.query.Parser(), Ready: r.store.Ready(), ExternalURL: r.portal.URL(),
 		Logger: i.room("dimension"), Registerer: i.registry, Health: i.health,
 	})

@@ -25,8 +25,9 @@ func (i *Island) neighbours() (self string, others []global.Island) {
 		case member.Key == own:
 			self = member.Name
 		case aggregates(member.Role):
-			facts := global.Facts{Name: member.Name}
-			origin := i.questions.Client(facts, m.asker(member.Key)).Hedged(m.askerBy(member.Key, rpc.Normal))
+			id := member.Key.String()
+			facts := i.questions.Facts(id, member.Name)
+			origin := i.questions.Client(facts, m.asker(member.Key)).Noting(id).Hedged(m.askerBy(member.Key, rpc.Normal))
 			others = append(others, global.WithCopies(origin, m.copiesOf(facts, held[accountName(member)])))
 		}
 		names[member.Name] = true

@@ -2,7 +2,9 @@ package island
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/prometheus/promql"
@@ -45,6 +47,19 @@ func askEverywhere(q *query.Query) rules.QueryFunc {
 	return func(ctx context.Context, expr string, t time.Time) (promql.Vector, error) {
 		return ask(global.WithAsk(ctx, global.Ask{Scope: global.ScopeAll}), expr, t)
 	}
+}
+
+// askWhole is askEverywhere that fails where islands are missing.
+func (i *Island) askWhole(ctx context.Context, expr string, t time.Time) (promql.Vector, error) {
+	answer, err := i.askReceipted(ctx, expr, t, 0)
+	if err != nil || len(answer.Missing) == 0 {
+		return answer.Vector, err
+	}
+	parts := make([]string, len(answer.Missing))
+	for k, m := range answer.Missing {
+		parts[k] = m.Island + " (" + m.Why + ")"
+	}
+	return nil, fmt.Errorf("nothing is recorded while islands are missing: %s; bring them back, `atoll revoke` them, or say on_missing: ignore", strings.Join(parts, ", "))
 }
 
 // evaluators is dimension.Members: the islands that are connected and hold

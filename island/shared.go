@@ -16,6 +16,7 @@ import (
 	"github.com/atoll-mesh/atoll/alert"
 	common "github.com/atoll-mesh/atoll/alert/global"
 	"github.com/atoll-mesh/atoll/config"
+	"github.com/atoll-mesh/atoll/flow/durable"
 	"github.com/atoll-mesh/atoll/mesh/witness"
 	"github.com/atoll-mesh/atoll/policy"
 	"github.com/atoll-mesh/atoll/replica"
@@ -65,8 +66,7 @@ func (i *Island) validateDocument(kind string, value []byte) error {
 		_, err := alert.ParseGlobal("document", value, i.getRooms().query.Parser())
 		return err
 	case common.KindState:
-		_, err := common.DecodeState(value)
-		return err
+		return common.CheckState(value)
 	case trust.KindPrimary:
 		_, err := readPrimary(value)
 		return err
@@ -212,14 +212,7 @@ func replaceFile(file string, content []byte) (changed bool, err error) {
 	if content == nil {
 		return true, os.Remove(file)
 	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return false, err
-	}
-	next := file + ".tmp"
-	if err := os.WriteFile(next, content, 0o644); err != nil {
-		return false, err
-	}
-	return true, os.Rename(next, file)
+	return true, durable.Write(file, 0o644, content)
 }
 
 // removeStale removes files whose document went away while this island was down.

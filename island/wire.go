@@ -245,7 +245,8 @@ func (i *Island) buildQuery(r *rooms, cfg *config.Config, door storage.Appendabl
 	}
 	r.query, err = query.New(query.Options{
 		Config: cfg.Query, Store: r.store.With(r.bucket), Admin: r.store, History: r.store.With(r.bucket).History,
-		Dir: filepath.Join(cfg.Island.DataDir, "query"), StoreDir: r.store.Dir(),
+		Since: r.store.With(r.bucket).Since,
+		Dir:   filepath.Join(cfg.Island.DataDir, "query"), StoreDir: r.store.Dir(),
 		Targets:          func(context.Context) v1.TargetRetriever { return r.collect.ScrapeManager() },
 		Pools:            func(context.Context) v1.ScrapePoolsRetriever { return r.collect.ScrapeManager() },
 		Rules:            func(context.Context) v1.RulesRetriever { return evaluated{r.alert, r.dimension, i.commonGroups} },

@@ -82,7 +82,8 @@ prometheus:
 	eventually(t, 20*time.Second, "every window of what is scraped", func() error { return scrapedWindows(i, begin, last) })
 	contains(t, output(t, i.dir, binary, "check", "--live", "-u", i.url(""), "atoll.yaml"),
 		`e2e_scraped_total:5s_by_group (line 13): {__name__="e2e_scraped_total"}`, "takes 6 series, their samples are stored as well", "makes 2 groups",
-		`{__name__="e2e_scraped_total:5s_by_group_count_samples", group="a"}`)
+		`{__name__="e2e_scraped_total:5s_by_group_count_samples", group="a"}`,
+		"takes 12 series, their samples are not stored", "as the island says", `{__name__="e2e_v2_total:5s_by_group_count_series", group="`)
 	contains(t, output(t, i.dir, binary, "top", "series", "-u", i.url("")), "12      4       0     e2e_v2_total:5s_by_group")
 	metrics, err := i.get("/metrics")
 	if err != nil {

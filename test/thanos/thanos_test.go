@@ -49,7 +49,7 @@ func thanos(t *testing.T) string {
 	if path == "" {
 		var err error
 		if path, err = exec.LookPath("thanos"); err != nil {
-			t.Skip("no thanos binary: name one in ATOLL_TEST_THANOS or put it into PATH; docs/storage.md says how to build it")
+			t.Skip("no thanos binary: name one in ATOLL_TEST_THANOS or put it into PATH; `make others` builds it, in bin/others")
 		}
 	}
 	return path
