@@ -206,7 +206,7 @@ func compare(ctx context.Context, atoll network, others []network, end time.Time
 		if q.step > 0 {
 			step = q.step.String()
 		}
-		fmt.Printf("| `%s`, %s | %g | %s | %.2f | %.2f | %s | %.2f |\n", q.expr, step, q.target, strings.Join(cells, " | "), ours.answers, ours.links, ratio, again.answers)
+		fmt.Printf("| `%s`, %s | %g | %s | %.2f | %.2f | %s | %.2f |\n", strings.ReplaceAll(q.expr, "|", `\|`), step, q.target, strings.Join(cells, " | "), ours.answers, ours.links, ratio, again.answers)
 	}
 	fmt.Println()
 	return errors.Join(differ...)

@@ -261,6 +261,7 @@ func merge(all []held) *State {
 
 // join adds another's state: both are true as far as they know.
 func (s *State) join(o *State) {
+	before := s.Evaluated
 	s.Evaluated = max(s.Evaluated, o.Evaluated)
 	for k, v := range o.Absorbed {
 		s.Absorbed[k] = max(s.Absorbed[k], v)
@@ -273,19 +274,22 @@ func (s *State) join(o *State) {
 				mine.Alerts = append(mine.Alerts, a)
 				continue
 			}
-			mine.Alerts[i] = united(mine.Alerts[i], a)
+			mine.Alerts[i] = united(mine.Alerts[i], a, before, o.Evaluated)
 		}
 	}
 	s.tell(o.Told...)
 }
 
-// united is one alert of two halves: it began where it began first, and is over
-// only where both say so.
-func united(a, b Alert) Alert {
+// united is one alert of two halves, of which each was evaluated last at a time: it
+// began where it began first, and is over only where both say so, or where one was
+// not there any more when the other saw the end.
+func united(a, b Alert, atA, atB int64) Alert {
 	if a.Phase.rank() < b.Phase.rank() {
-		a, b = b, a
+		a, b, atA = b, a, atB
 	}
 	switch {
+	case b.Phase == Resolved && a.Phase != Resolved && atA < b.ResolvedAt:
+		return b
 	case b.Phase == Resolved && a.Phase != Resolved: // another spell of it, or a half that saw less
 	case a.Phase == Resolved:
 		a.ResolvedAt = max(a.ResolvedAt, b.ResolvedAt)

@@ -15,6 +15,11 @@ func stateOf(island string, absorbed map[string]uint64, alerts ...Alert) *State 
 	return &State{Document: "main", Group: "g", Island: island, Absorbed: absorbed, Rules: []RuleState{{Rule: "r", Alerts: alerts}}}
 }
 
+func evaluatedAt(at int64, s *State) *State {
+	s.Evaluated = at
+	return s
+}
+
 func alertOf(name string, phase Phase, active, fired, resolved int64) Alert {
 	return Alert{Labels: labels.FromStrings("alertname", name), Phase: phase, ActiveAt: active, FiredAt: fired, ResolvedAt: resolved, Value: Value(math.NaN())}
 }
@@ -85,8 +90,11 @@ func TestMerge(t *testing.T) {
 			{a, 10, stateOf("a", nil, x)}, {b, 11, stateOf("b", nil, alertOf("y", Pending, 4, 0, 0))},
 		}, []Alert{x, alertOf("y", Pending, 4, 0, 0)}},
 		"halves: over in one": {[]held{
-			{a, 10, stateOf("a", nil, x)}, {b, 11, stateOf("b", nil, alertOf("x", Resolved, 5, 9, 12))},
+			{a, 10, evaluatedAt(12, stateOf("a", nil, x))}, {b, 11, stateOf("b", nil, alertOf("x", Resolved, 5, 9, 12))},
 		}, []Alert{x}},
+		"halves: over after the other had gone": {[]held{
+			{a, 10, evaluatedAt(11, stateOf("a", nil, x))}, {b, 11, stateOf("b", nil, alertOf("x", Resolved, 5, 9, 12))},
+		}, []Alert{alertOf("x", Resolved, 5, 9, 12)}},
 		"taken in and over": {[]held{
 			{a, 10, stateOf("a", nil, x)}, {b, 11, stateOf("b", map[string]uint64{a: 10}, alertOf("x", Resolved, 5, 9, 12))},
 		}, []Alert{alertOf("x", Resolved, 5, 9, 12)}},

@@ -94,9 +94,9 @@ func (w *worker) stop(why reason) {
 	w.e.o.Withdraw(w.id)
 	select {
 	case <-w.ledger.dirty:
-		w.put(ctx)
-	default:
+	default: // written all the same: it says up to when it holds
 	}
+	w.put(ctx)
 }
 
 // resolve tells that all alerts are over.
