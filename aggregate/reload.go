@@ -7,8 +7,8 @@ import (
 	"github.com/atoll-mesh/atoll/aggregate/rule"
 )
 
-// Prepare checks a new section and new rules. commit puts them in force: the
-// state of rules that did not change stays, of others it begins anew.
+// Prepare checks a new section and new rules. commit puts them in force: the state
+// of rules stays where their Hash did not change, of others it begins anew.
 func (a *Aggregator) Prepare(next Config, rules *rule.Set) (commit, discard func(), err error) {
 	if rules == nil {
 		rules = &rule.Set{}

@@ -97,3 +97,30 @@ func TestPrepareWithoutRules(t *testing.T) {
 		t.Error("rules are in force after a reload without")
 	}
 }
+
+// Outputs that come and go leave the others as they are. One that comes begins with the
+// first window that is whole, at zero where it adds up.
+func TestReloadOfOutputs(t *testing.T) {
+	outputs := func(list string) string {
+		return "- {interval: 1m, match: kept, without: [instance], keep_input: false, distribute: false, outputs: [" + list + "]}\n"
+	}
+	out := newMemory()
+	r := newRig(t, outputs("total, sum_samples_total"), out)
+	c := newClient(t, r.Appendable(newMemory()))
+	c.send(10, 100, series("kept", "a"))
+	c.send(20, 110, series("kept", "a"))
+	r.reloaded(outputs("total, max"))
+	c.send(50, 150, series("kept", "a"))
+	r.finish(60)
+	c.send(70, 160, series("kept", "a"))
+	c.send(110, 200, series("kept", "a"))
+	r.finish(120)
+	r.reloaded(outputs("total, sum_samples_total"))
+	c.send(130, 205, series("kept", "a"))
+	r.finish(180)
+	equal(t, "aggregated", out.all(), map[string]string{
+		`{__name__="kept:1m_without_instance_total", job="j"}`:             "50 100 105",
+		`{__name__="kept:1m_without_instance_max", job="j"}`:               "200",
+		`{__name__="kept:1m_without_instance_sum_samples_total", job="j"}`: "205",
+	})
+}

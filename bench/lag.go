@@ -39,9 +39,12 @@ func (j job) lag() (r result, err error) {
 	load := make(chan error, 1)
 	go func() { load <- j.scrapeEvenly(ctx, f, sent) }()
 	defer func() { stop(); err = errors.Join(err, <-load) }()
-	skip := 2 // the first window is not whole, and counters begin in it
+	skip := 2 // the first window is not whole, counters begin in the next: there may be nothing
 	for range skip + int(j.Duration/j.Interval) {
 		last := <-sent
+		if skip--; skip >= 0 {
+			continue
+		}
 		for {
 			n, err := results(ctx, s, last.end)
 			if err != nil {
@@ -55,9 +58,7 @@ func (j job) lag() (r result, err error) {
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
-		if skip--; skip < 0 {
-			r.Times = append(r.Times, time.Since(last.at))
-		}
+		r.Times = append(r.Times, time.Since(last.at))
 	}
 	return r, nil
 }
@@ -102,7 +103,11 @@ func (j job) scrapeEvenly(ctx context.Context, f folder, sent chan<- sentUntil) 
 		now := time.Now()
 		if e := now.Truncate(j.Interval).Add(j.Interval).UnixMilli(); e != end {
 			if end != 0 {
-				sent <- sentUntil{end, last}
+				select {
+				case sent <- sentUntil{end, last}:
+				case <-ctx.Done():
+					return nil
+				}
 			}
 			end = e
 		}

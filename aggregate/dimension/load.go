@@ -13,13 +13,15 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/atoll-mesh/atoll/aggregate/rule"
 )
 
 // Load reads a file that holds dimension_rules (and dimension_concurrency) and
 // nothing else. The problems are all there are, each at its place; what is
 // decoded is to be used only if none of them is fatal. A nil parser is
 // upstream's default.
-func Load(file string, content []byte, p parser.Parser) (Config, Problems) {
+func Load(file string, content []byte, p parser.Parser) (Config, rule.Errors) {
 	l := newLoader(file, content, p)
 	var doc yaml.Node
 	err := yaml.NewDecoder(bytes.NewReader(content)).Decode(&doc)
@@ -40,7 +42,7 @@ func Load(file string, content []byte, p parser.Parser) (Config, Problems) {
 
 // LoadList reads the list below dimension_rules out of a larger document, whose
 // text is content: for whoever reads the rest of it.
-func LoadList(file string, content []byte, list *yaml.Node, p parser.Parser) (Config, Problems) {
+func LoadList(file string, content []byte, list *yaml.Node, p parser.Parser) (Config, rule.Errors) {
 	if list == nil {
 		return Config{}, nil
 	}
@@ -58,13 +60,13 @@ type loader struct {
 	file     string
 	source   []byte
 	parser   parser.Parser
-	problems Problems
+	problems rule.Errors
 	nodes    map[string]*yaml.Node // by path
 	broken   []string              // paths whose values were no good
 }
 
 func (l *loader) add(at *yaml.Node, path, format string, args ...any) {
-	l.problems = append(l.problems, Problem{File: l.file, Line: at.Line, Column: at.Column, Field: path, Message: fmt.Sprintf(format, args...)})
+	l.problems = append(l.problems, rule.Problem{File: l.file, Line: at.Line, Column: at.Column, Field: path, Message: fmt.Sprintf(format, args...)})
 }
 
 func (l *loader) syntax(err error) {
@@ -73,12 +75,12 @@ func (l *loader) syntax(err error) {
 		line, _ = strconv.Atoi(m[1])
 		message = message[len(m[0]):]
 	}
-	l.problems = append(l.problems, Problem{File: l.file, Line: line, Column: min(line, 1), Message: message + ": correct the YAML"})
+	l.problems = append(l.problems, rule.Problem{File: l.file, Line: line, Column: min(line, 1), Message: message + ": correct the YAML"})
 }
 
 func yamlLine() *regexp.Regexp { return regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )`) }
 
-func (l *loader) config(root, list, concurrency *yaml.Node) (Config, Problems) {
+func (l *loader) config(root, list, concurrency *yaml.Node) (Config, rule.Errors) {
 	var c Config
 	if concurrency != nil {
 		decodeField(l, concurrency, "dimension_concurrency", &c.Concurrency)
@@ -96,7 +98,7 @@ func (l *loader) config(root, list, concurrency *yaml.Node) (Config, Problems) {
 	for _, f := range found {
 		l.found(root, f)
 	}
-	return c, l.problems.sorted()
+	return c, l.problems.Sorted()
 }
 
 // found puts a finding where its field stands, or the deepest there is of it.
@@ -115,7 +117,7 @@ func (l *loader) found(root *yaml.Node, f finding) {
 		}
 		path = path[:cut]
 	}
-	p := Problem{File: l.file, Line: at.Line, Column: at.Column, Field: f.path, Message: f.message, Warning: f.warning}
+	p := rule.Problem{File: l.file, Line: at.Line, Column: at.Column, Field: f.path, Message: f.message, Warning: f.warning}
 	if f.offset >= 0 && at.Kind == yaml.ScalarNode {
 		p.Line, p.Column = scalarPosition(l.source, at, f.offset)
 	}

@@ -345,8 +345,7 @@ const sampleNeeds = rule.NeedSum | rule.NeedCount | rule.NeedMinMax | rule.NeedL
 	rule.NeedUnique | rule.NeedBuckets | rule.NeedQuantile
 
 func (s *shard) observeBetween(rw *ruleWindows, ord uint32, t int64, v float64, before, after int64) {
-	needs := rw.rs.needs
-	if needs&(sampleNeeds|rule.NeedSeries) == 0 {
+	if rw.rs.needs&(sampleNeeds|rule.NeedSeries) == 0 {
 		return
 	}
 	w := s.window(rw, t)
@@ -356,6 +355,7 @@ func (s *shard) observeBetween(rw *ruleWindows, ord uint32, t int64, v float64, 
 	}
 	w.dirty = true
 	c, i := w.at(rw.rs, ord)
+	needs := c.needs
 	if needs&rule.NeedSeries != 0 && before <= w.end-rw.rs.interval && after > w.end {
 		c.series[i]++
 	}
@@ -424,7 +424,7 @@ func (s *shard) grow(rw *ruleWindows, id, ord uint32, t int64, d, covered float6
 	if c.prom != nil {
 		twoSum(&c.prom[i], d)
 	}
-	if rw.rs.needs&rule.NeedRate != 0 {
+	if c.needs&rule.NeedRate != 0 {
 		cell := w.rate(id)
 		cell.inc += d
 		cell.covered += covered

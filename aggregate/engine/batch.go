@@ -14,6 +14,7 @@ type Batch struct {
 	e       *Engine
 	sender  uint64
 	replica uint8 // the sender, as a replica
+	lane    uint8 // of records for what it learns
 	parts   []part
 	exts    []extra
 	defs    []byte // labels of series that the journal does not know
@@ -39,6 +40,7 @@ func (e *Engine) Begin(sender uint64) *Batch {
 		b = &Batch{e: e, parts: make([]part, len(e.shards)), builder: *labels.NewBuilder(labels.EmptyLabels())}
 	}
 	b.sender = sender
+	b.lane = e.lanes.take()
 	b.replica = e.replicas.number(senderIdentity(sender))
 	return b
 }
@@ -220,5 +222,6 @@ func (b *Batch) done() {
 	clear(b.exts)
 	b.exts, b.defs = b.exts[:0], b.defs[:0]
 	b.builder.Reset(labels.EmptyLabels())
+	b.e.lanes.giveBack(b.lane)
 	b.e.batches.Put(b)
 }

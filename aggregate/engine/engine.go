@@ -86,6 +86,7 @@ type Engine struct {
 	started   atomic.Int64 // arrival of the first batch
 	newest    atomic.Int64 // latest time that came in
 	batches   sync.Pool
+	lanes     laneSet
 
 	// cut is held for reading while a batch is journalled and applied, for writing
 	// while windows are taken away: so a window is taken between two batches.

@@ -50,8 +50,9 @@ func (s *shard) histogram(rw *ruleWindows, r *record, id uint32, it *item, st in
 	}
 	if rs.needs&rule.NeedSeries != 0 {
 		if w := s.window(rw, t); w != nil && before <= w.end-rs.interval {
-			c, i := w.at(rs, r.ordinal())
-			c.series[i]++
+			if c, i := w.at(rs, r.ordinal()); c.series != nil {
+				c.series[i]++
+			}
 		}
 	}
 	r.t = t

@@ -36,13 +36,13 @@ func (b *Batch) learn(f fingerprint, ls labels.Labels) (Ref, uint64, bool) {
 			e.neg.add(f)
 			return 0, 0, false
 		}
-		ref = e.settle(own, got)
+		ref = e.settle(own, got, b.lane)
 		e.join(sourceKey(ls, set.set.SourceLabels, b.sender, b.key[:0]), ref.Index(), maskOf(got))
 		if e.homeKey != 0 {
 			e.enlist(ref, id, true)
 		}
 	case meta&flagRelearn != 0:
-		e.relearn(ref, set, ls, &b.builder)
+		e.relearn(ref, set, ls, b)
 		if e.homeKey != 0 {
 			e.enlist(ref, id, false)
 		}
@@ -94,11 +94,11 @@ func (e *Engine) match(set *ruleSet, ls labels.Labels, builder *labels.Builder, 
 }
 
 // settle allocates the records of a new series and enters it into the index.
-func (e *Engine) settle(f fingerprint, got learned) Ref {
+func (e *Engine) settle(f fingerprint, got learned, lane uint8) Ref {
 	s := e.shardOf(f)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	head, r := s.alloc()
+	head, r := s.alloc(lane)
 	flags := uint64(flagHead)
 	if got.verdict&Drop != 0 {
 		flags |= flagDrop
@@ -108,7 +108,7 @@ func (e *Engine) settle(f fingerprint, got learned) Ref {
 	}
 	if len(got.groups) > 0 {
 		r.group = groupOf(got.groups[0].rs.slot, got.groups[0].ord)
-		s.extend(r, got.groups[1:])
+		s.extend(r, got.groups[1:], lane)
 	}
 	r.setPrint(printOf(f.Lo))
 	r.set(flags)
@@ -118,9 +118,9 @@ func (e *Engine) settle(f fingerprint, got learned) Ref {
 }
 
 // extend adds records behind the last one of a chain.
-func (s *shard) extend(last *record, groups []placed) {
+func (s *shard) extend(last *record, groups []placed, lane uint8) {
 	for _, p := range groups {
-		id, r := s.alloc()
+		id, r := s.alloc(lane)
 		r.group = groupOf(p.rs.slot, p.ord)
 		last.next = id + 1
 		last = r
@@ -128,7 +128,7 @@ func (s *shard) extend(last *record, groups []placed) {
 }
 
 // relearn gives a known series the records of rules that were added since.
-func (e *Engine) relearn(ref Ref, set *ruleSet, ls labels.Labels, builder *labels.Builder) {
+func (e *Engine) relearn(ref Ref, set *ruleSet, ls labels.Labels, b *Batch) {
 	s, head := e.locate(ref.Index())
 	have := map[uint32]bool{}
 	s.mu.Lock()
@@ -136,7 +136,7 @@ func (e *Engine) relearn(ref Ref, set *ruleSet, ls labels.Labels, builder *label
 		have[s.at(id-1).slot()] = true
 	}
 	s.mu.Unlock()
-	got := e.match(set, ls, builder, have)
+	got := e.match(set, ls, &b.builder, have)
 
 	s.mu.Lock()
 	r := s.at(head)
@@ -152,7 +152,7 @@ func (e *Engine) relearn(ref Ref, set *ruleSet, ls labels.Labels, builder *label
 		}
 		last = s.at(last.next - 1)
 	}
-	s.extend(last, got.groups)
+	s.extend(last, got.groups, b.lane)
 	s.chainSource(r, source)
 	meta := r.meta &^ (flagRelearn | flagDrop)
 	if got.verdict&Drop != 0 {

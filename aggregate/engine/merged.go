@@ -20,9 +20,9 @@ func (m *merged) add(rs *ruleState, w *window, shard int) {
 			m.cols = append(m.cols, nil)
 		}
 		if m.cols[n] == nil {
-			m.cols[n] = rs.newColumns()
+			m.cols[n] = rs.newColumns(c.needs)
 		}
-		m.cols[n].merge(rs, c)
+		m.cols[n].merge(c)
 	}
 	for n, c := range w.rates {
 		m.addRates(shard, n, c)
@@ -56,20 +56,21 @@ func (m *merged) addRates(shard, n int, from *rateChunk) {
 	}
 }
 
-// merge adds what b holds; b stays as it is.
-func (c *columns) merge(rs *ruleState, b *columns) {
+// merge adds what b holds; b stays as it is. Only what both need is whole then.
+func (c *columns) merge(b *columns) {
+	c.needs &= b.needs
 	b.each(func(i int) {
-		if c.inc != nil {
+		if c.inc != nil && b.inc != nil {
 			c.inc[i].AddSum(b.inc[i])
 		}
-		if c.prom != nil {
+		if c.prom != nil && b.prom != nil {
 			c.prom[i].AddSum(b.prom[i])
 		}
-		if c.series != nil {
+		if c.series != nil && b.series != nil {
 			c.series[i] += b.series[i]
 		}
 		if b.obs != nil {
-			c.observations()[i].Merge(rs.needs, &b.obs[i])
+			c.observations()[i].Merge(c.needs, &b.obs[i])
 		}
 	})
 	for i := range c.used {
@@ -120,6 +121,7 @@ func (m *merged) rows(rs *ruleState, clone bool, want func(ord uint32) bool) []p
 				return
 			}
 			row := partial.Row{Acc: c.acc(i, clone)}
+			row.Acc.Lacks = rs.needs &^ c.needs
 			if int(ord) < len(sums) {
 				row.Acc.Rate, row.Acc.Rates = sums[ord].sum, sums[ord].series
 			}

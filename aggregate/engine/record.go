@@ -99,6 +99,7 @@ type chunk struct {
 	live int
 	bump uint32 // records from here on were never used
 	free uint32 // list of freed records through next, plus 1
+	lane uint8
 }
 
 // firsts are the first samples of the records of a chunk, kept until the horizon

@@ -7,8 +7,9 @@ import (
 )
 
 // Reload makes set the configuration. Rules whose Hash did not change go on as if
-// nothing had happened; the labels of each series are looked at once more, when its
-// next sample comes. Other labels for replicas or sources make everything begin
+// nothing had happened, with the outputs and times that they have now; what a rule
+// needs more than before is said to be missing (Acc.Lacks) in windows that are under
+// way. The labels of each series are looked at once more, when its next sample comes. Other labels for replicas or sources make everything begin
 // anew. A set with an impossible rule is refused, and the old one stays.
 func (e *Engine) Reload(set *rule.Set) error {
 	for _, r := range set.Rules {

@@ -28,7 +28,7 @@ func (e *Engine) Restore(r io.Reader) error {
 		return fmt.Errorf("read snapshot of aggregation: %w", err)
 	}
 	set := e.rules.Load().set
-	x := &restorer{e: e, find: map[uint64]*rule.Rule{}}
+	x := &restorer{e: e, find: map[uint64]*rule.Rule{}, lacked: map[*ruleState]rule.Needs{}}
 	for _, r := range set.Rules {
 		x.find[r.Hash] = r
 	}
@@ -109,6 +109,8 @@ type restorer struct {
 	// one with slot 0.
 	slots map[uint32]*ruleState
 	added bool // there are rules that the snapshot does not know
+	// lacked are the parts that a rule needs and did not when the snapshot was written.
+	lacked map[*ruleState]rule.Needs
 }
 
 func (x *restorer) run(shards [][]byte, rules []byte) error {
@@ -238,6 +240,7 @@ func (x *restorer) rules(d *decoder) error {
 		rs.since = x.e.newest.Load()
 	}
 	seen := 0
+	var there []*ruleState
 	for range d.count(26) {
 		hash, slot := d.u64(), d.uvarint()
 		rs := byHash[hash]
@@ -251,6 +254,7 @@ func (x *restorer) rules(d *decoder) error {
 			seen++
 		}
 		x.slots[uint32(slot)] = rs
+		there = append(there, rs)
 		if err := rs.read(d); err != nil {
 			return err
 		}
@@ -267,7 +271,37 @@ func (x *restorer) rules(d *decoder) error {
 		x.e.homeSecret = newSecret(x.e.homeKey)
 		x.e.homing.Store(d.byte() == 1)
 	}
+	if len(d.b) > 0 { // and others here
+		for _, rs := range there {
+			x.lacks(rs, rs.needs&^rule.Needs(d.uvarint()))
+		}
+	}
 	return d.err()
+}
+
+func lack(cols []*columns, parts rule.Needs) {
+	for _, c := range cols {
+		if c != nil {
+			c.needs &^= parts
+		}
+	}
+}
+
+// lacks: a rule did not need some parts when the snapshot was written.
+func (x *restorer) lacks(rs *ruleState, parts rule.Needs) {
+	x.lacked[rs] = parts
+	for _, p := range rs.published {
+		if p.kept != nil {
+			lack(p.kept.cols, parts)
+		}
+	}
+	for _, w := range x.e.outbox {
+		for i := range w.Rows {
+			if w.Rule == rs.rule.Load() {
+				w.Rows[i].Acc.Lacks |= parts
+			}
+		}
+	}
 }
 
 func (rs *ruleState) read(d *decoder) error {
@@ -362,6 +396,7 @@ func (rs *ruleState) readColumns(d *decoder, end int64, w *window) {
 		}
 		d.b = rest
 		c, i := w.at(rs, uint32(ord))
+		c.needs &^= a.Lacks
 		if c.inc != nil {
 			c.inc[i] = inc
 		}

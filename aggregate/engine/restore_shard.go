@@ -257,6 +257,7 @@ func (x *restorer) windows(s *shard, d *decoder) error {
 				return errShort
 			}
 			rs.readColumns(d, w.end, w)
+			lack(w.cols, x.lacked[rs])
 			w.rates = rs.readRates(d)
 			if rs.slot == 0 {
 				continue

@@ -84,17 +84,23 @@ type carried struct {
 
 func newRuleState(r *rule.Rule, slot uint32, since int64) *ruleState {
 	rs := &ruleState{
-		slot: slot, needs: r.Needs(), since: since,
-		interval: r.Interval.Milliseconds(), staleness: r.Staleness.Milliseconds(),
-		maxGap: r.MaxGap.Milliseconds(), maxLag: r.MaxLag.Milliseconds(), maxAge: r.MaxAge.Milliseconds(),
-		forget: r.ForgetAfter.Milliseconds(), dedup: r.Dedup.Milliseconds(), distribute: r.Distribute,
-		published: map[int64]*publication{}, carry: map[uint32]*carried{},
+		slot: slot, since: since,
+		interval: r.Interval.Milliseconds(), staleness: r.Staleness.Milliseconds(), dedup: r.Dedup.Milliseconds(),
+		maxGap: r.MaxGap.Milliseconds(), published: map[int64]*publication{}, carry: map[uint32]*carried{},
 	}
 	rs.maxGap += rs.maxGap / 100 // scrapes jitter
-	rs.rule.Store(r)
+	rs.follow(r)
 	rs.sealed.Store(never)
 	rs.groups.init()
 	return rs
+}
+
+// follow goes over to a rule with the same Hash. What it needs more is in columns that
+// are begun from now on.
+func (rs *ruleState) follow(r *rule.Rule) {
+	rs.rule.Store(r)
+	rs.needs, rs.distribute = r.Needs(), r.Distribute
+	rs.maxLag, rs.maxAge, rs.forget = r.MaxLag.Milliseconds(), r.MaxAge.Milliseconds(), r.ForgetAfter.Milliseconds()
 }
 
 // end names the window of t.
@@ -133,13 +139,14 @@ func (e *Engine) install(set *rule.Set) error {
 		have[rs.rule.Load().Hash] = rs
 	}
 	next := &ruleSet{set: set, slots: append([]*ruleState(nil), old.slots...)}
+	kept := map[*ruleState]*rule.Rule{}
 	for _, r := range set.Rules {
 		if err := checkRule(r); err != nil {
 			return err
 		}
 		rs := have[r.Hash]
 		if rs != nil {
-			rs.rule.Store(r)
+			kept[rs] = r
 			delete(have, r.Hash)
 		} else {
 			slot, err := next.freeSlot()
@@ -150,16 +157,28 @@ func (e *Engine) install(set *rule.Set) error {
 		}
 		next.slots[rs.slot] = rs
 		next.active = append(next.active, rs)
-		next.maxAge, next.forget = max(next.maxAge, rs.maxAge), max(next.forget, rs.forget)
+		next.maxAge, next.forget = max(next.maxAge, r.MaxAge.Milliseconds()), max(next.forget, r.ForgetAfter.Milliseconds())
 	}
 	for _, gone := range have {
 		next.slots[gone.slot] = nil
 	}
+	e.follow(kept)
 	e.rules.Store(next)
 	for _, s := range e.shards {
 		s.adopt(next)
 	}
 	return nil
+}
+
+// follow goes over to the new form of rules that stay.
+func (e *Engine) follow(kept map[*ruleState]*rule.Rule) {
+	for _, s := range e.shards {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+	}
+	for rs, r := range kept {
+		rs.follow(r)
+	}
 }
 
 func (s *ruleSet) freeSlot() (uint32, error) {

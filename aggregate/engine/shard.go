@@ -21,10 +21,10 @@ type shard struct {
 	places  places
 	chunks  atomic.Pointer[[]*chunk]
 	aliases aliases
-	roomy   int      // no chunk before this one has a free record
-	gens    uint8    // generation that a new chunk begins with
-	limbo   []uint32 // dead records, free after the round; under Engine.turn
-	sorted  bool     // limbo is
+	roomy   [lanes]int // no chunk of the lane before this one has a free record
+	gens    uint8      // generation that a new chunk begins with
+	limbo   []uint32   // dead records, free after the round; under Engine.turn
+	sorted  bool       // limbo is
 
 	rules []*ruleWindows // by slot
 	// holding and asides are how many records have such.
@@ -97,18 +97,19 @@ func (s *shard) chunkOf(id uint32) (*chunk, uint32) {
 	return (*s.chunks.Load())[id/chunkSize], id % chunkSize
 }
 
-// alloc returns a cleared record that has a generation and nothing else.
-func (s *shard) alloc() (uint32, *record) {
+// alloc returns a cleared record that has a generation and nothing else, next to the
+// one that was last given to the lane where possible.
+func (s *shard) alloc(lane uint8) (uint32, *record) {
 	chunks := *s.chunks.Load()
-	for ; s.roomy < len(chunks); s.roomy++ {
-		if c := chunks[s.roomy]; c == nil || c.live < chunkSize {
-			break
-		}
+	n := s.roomy[lane]
+	for n < len(chunks) && chunks[n] != nil && (chunks[n].lane != lane || chunks[n].live == chunkSize) {
+		n++
 	}
-	if s.roomy == len(chunks) || chunks[s.roomy] == nil {
-		chunks = s.addChunk(chunks)
+	s.roomy[lane] = n
+	if n == len(chunks) || chunks[n] == nil {
+		chunks = s.addChunk(chunks, n, lane)
 	}
-	c := chunks[s.roomy]
+	c := chunks[n]
 	i := c.bump
 	if c.free != 0 {
 		i = c.free - 1
@@ -120,20 +121,20 @@ func (s *shard) alloc() (uint32, *record) {
 	r := &c.recs[i]
 	r.v, r.t, r.group, r.next = 0, never, 0, 0
 	r.store(uint64(r.gen()) << 32)
-	return uint32(s.roomy)*chunkSize + i, r
+	return uint32(n)*chunkSize + i, r
 }
 
-func (s *shard) addChunk(chunks []*chunk) []*chunk {
-	c := &chunk{recs: new([chunkSize]record)}
+func (s *shard) addChunk(chunks []*chunk, n int, lane uint8) []*chunk {
+	c := &chunk{recs: new([chunkSize]record), lane: lane}
 	s.gens++
 	for i := range c.recs {
 		c.recs[i].meta = uint64(max(1, s.gens)) << 32
 	}
 	grown := append([]*chunk(nil), chunks...)
-	if s.roomy == len(grown) {
+	if n == len(grown) {
 		grown = append(grown, nil)
 	}
-	grown[s.roomy] = c
+	grown[n] = c
 	s.chunks.Store(&grown)
 	return grown
 }
@@ -147,6 +148,7 @@ func (s *shard) release(id uint32) {
 	c.free = i + 1
 	c.live--
 	n := int(id / chunkSize)
+	s.roomy[c.lane] = min(s.roomy[c.lane], n)
 	if c.live == 0 {
 		shrunk := append([]*chunk(nil), *s.chunks.Load()...)
 		shrunk[n] = nil
@@ -154,9 +156,10 @@ func (s *shard) release(id uint32) {
 			shrunk = shrunk[:len(shrunk)-1]
 		}
 		s.chunks.Store(&shrunk)
-		n = min(n, len(shrunk))
+		for lane, roomy := range s.roomy { // an empty place is for any
+			s.roomy[lane] = min(roomy, n, len(shrunk))
+		}
 	}
-	s.roomy = min(s.roomy, n)
 }
 
 // kill takes a record out of use: its generation changes, its side tables go.

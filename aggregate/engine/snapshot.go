@@ -163,7 +163,7 @@ func appendColumns(b []byte, rs *ruleState, end int64, cols []*columns) []byte {
 		a := c.acc(i, false)
 		b = appendSum2(appendSum2(b, a.Increase), a.IncreaseProm)
 		b = binary.AppendUvarint(b, a.Series)
-		a.Increase, a.IncreaseProm, a.Series = partial.Sum2{}, partial.Sum2{}, 0
+		a.Increase, a.IncreaseProm, a.Series, a.Lacks = partial.Sum2{}, partial.Sum2{}, 0, rs.needs&^c.needs
 		b = partial.AppendAcc(b, rs.needs, end, &a)
 	})
 	return b
@@ -224,7 +224,11 @@ func (e *Engine) appendRules(b []byte) []byte {
 	e.learning.Lock()
 	b = binary.LittleEndian.AppendUint64(b, e.homeKey)
 	e.learning.Unlock()
-	return append(b, flagByte(e.homing.Load()))
+	b = append(b, flagByte(e.homing.Load()))
+	for _, rs := range set.active {
+		b = binary.AppendUvarint(b, uint64(rs.needs))
+	}
+	return b
 }
 
 // append holds the sources up for some of them at a time: what was referred to when it

@@ -28,8 +28,10 @@ type window struct {
 
 const groupChunk = 1024
 
-// columns hold what 1024 groups have in a window, only what the rule needs.
+// columns hold what 1024 groups have in a window, only what the rule needed when they
+// were begun.
 type columns struct {
+	needs  rule.Needs
 	used   [groupChunk / 64]uint64
 	inc    *[groupChunk]partial.Sum2
 	prom   *[groupChunk]partial.Sum2
@@ -46,21 +48,21 @@ type rateCell struct {
 	used         bool
 }
 
-func (rs *ruleState) newColumns() *columns {
-	if c, ok := rs.spare.Get().(*columns); ok {
+func (rs *ruleState) newColumns(needs rule.Needs) *columns {
+	if c, ok := rs.spare.Get().(*columns); ok && c.needs == needs {
 		return c
 	}
-	c := &columns{}
-	if rs.needs&rule.NeedCounter != 0 {
+	c := &columns{needs: needs}
+	if needs&rule.NeedCounter != 0 {
 		c.inc = new([groupChunk]partial.Sum2)
 	}
-	if rs.needs&rule.NeedCounterProm != 0 {
+	if needs&rule.NeedCounterProm != 0 {
 		c.prom = new([groupChunk]partial.Sum2)
 	}
-	if rs.needs&rule.NeedSeries != 0 {
+	if needs&rule.NeedSeries != 0 {
 		c.series = new([groupChunk]uint32)
 	}
-	if rs.needs.Samples() || rs.needs&rule.NeedNative != 0 && c.inc == nil && c.prom == nil {
+	if needs.Samples() || needs&rule.NeedNative != 0 && c.inc == nil && c.prom == nil {
 		c.obs = new([groupChunk]partial.Acc)
 	}
 	return c
@@ -121,7 +123,7 @@ func (w *window) grow(rs *ruleState, n uint32) {
 	for int(n) >= len(w.cols) {
 		w.cols = append(w.cols, nil)
 	}
-	w.cols[n] = rs.newColumns()
+	w.cols[n] = rs.newColumns(rs.needs)
 }
 
 func (w *window) rate(id uint32) *rateCell {

@@ -30,6 +30,7 @@ func (s *ruleState) finish(out []partial.Sample, group labels.Labels, end int64,
 	w := &writer{rule: s.rule, group: group, end: end, revision: revision, acc: a, out: out}
 	for _, o := range s.rule.Outputs {
 		switch {
+		case a.Lacks&o.Needs() != 0: // it begins with the next window
 		case !o.Cumulative():
 			w.output(o)
 		case end >= t.last:

@@ -278,7 +278,7 @@ func (o *Owner) publish(s *ruleState, w *window, g *group, late bool, out []part
 	acc := g.merged(s.rule.Needs())
 	t := s.total(g.labels)
 	if t != nil {
-		next := shareOf(t.needs, &acc)
+		next := shareOf(s.needs, &acc)
 		t.sum.remove(&g.counted)
 		t.sum.add(&next)
 		g.counted = next.clone()

@@ -251,7 +251,7 @@ func TestBoundsAndReload(t *testing.T) {
 	o.Take(day)
 	deliver(t, o, []message{part1(r, "a", 60, 0, 1)})
 	expect(t, o.Take(day+1)) // beyond the horizon
-	o.Reload(load(t, "- {interval: 1m, outputs: [avg]}"))
+	o.Reload(load(t, "- {interval: 2m, outputs: [total]}"))
 	if err := o.Merge("a", 1, part1(r, "a", 60, 0, 1).window); err == nil {
 		t.Error("a window of a rule that is gone was taken")
 	}

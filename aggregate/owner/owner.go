@@ -3,7 +3,6 @@ package owner
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -59,6 +58,7 @@ func New(o Options) (*Owner, error) {
 // ruleState is what one rule has.
 type ruleState struct {
 	rule    *rule.Rule
+	needs   rule.Needs        // of its totals
 	totals  map[string]*total // by the bytes of the group's labels
 	newest  int64             // the newest window that was finished
 	swept   int64             // newest at the last look for groups to forget
@@ -68,7 +68,7 @@ type ruleState struct {
 }
 
 func newRuleState(r *rule.Rule) *ruleState {
-	return &ruleState{rule: r, totals: map[string]*total{}, windows: map[int64]*window{}, marks: map[string]int64{}}
+	return &ruleState{rule: r, needs: cumulativeNeeds(r), totals: map[string]*total{}, windows: map[int64]*window{}, marks: map[string]int64{}}
 }
 
 // Reload goes over to other rules; the state of those whose Hash is in both stays.
@@ -82,9 +82,30 @@ func (o *Owner) Reload(set *rule.Set) {
 		if s == nil {
 			s = newRuleState(r)
 		}
-		s.rule = r
+		s.follow(r)
 		o.rules[r.Hash] = s
 		o.order = append(o.order, s)
+	}
+}
+
+// follow goes over to a rule with the same Hash: of outputs that it does not have any
+// more nothing stays, so that they begin anew if they come back.
+func (s *ruleState) follow(r *rule.Rule) {
+	needs := cumulativeNeeds(r)
+	if s.rule = r; needs == s.needs {
+		return
+	}
+	s.needs = needs
+	for _, t := range s.totals {
+		t.sum.only(needs)
+		for i := range t.recent {
+			t.recent[i].share.only(needs)
+		}
+	}
+	for _, w := range s.windows {
+		for _, g := range w.groups {
+			g.counted.only(needs)
+		}
 	}
 }
 
@@ -104,7 +125,7 @@ func (o *Owner) Finish(w *partial.Window) []partial.Sample {
 		row := &w.Rows[i]
 		t := s.total(row.Group)
 		if t != nil {
-			t.settle(w.End, &row.Acc, s.remembers(), s.rule.MaxAge.Milliseconds())
+			t.settle(s.needs, w.End, &row.Acc, s.remembers(), s.rule.MaxAge.Milliseconds())
 		}
 		out = s.finish(out, row.Group, w.End, w.Revision, &row.Acc, t)
 	}
@@ -125,13 +146,13 @@ func (s *ruleState) key(group labels.Labels) []byte {
 
 // total returns the totals of a group; nil if the rule has no cumulative output.
 func (s *ruleState) total(group labels.Labels) *total {
-	if !slices.ContainsFunc(s.rule.Outputs, rule.Output.Cumulative) {
+	if s.needs == 0 {
 		return nil
 	}
 	key := s.key(group)
 	t := s.totals[string(key)]
 	if t == nil {
-		t = &total{group: group, needs: cumulativeNeeds(s.rule)}
+		t = &total{group: group}
 		s.totals[string(key)] = t
 	}
 	return t

@@ -39,6 +39,7 @@ func Render(out []partial.Sample, r *rule.Rule, group labels.Labels, end int64, 
 	}
 	for _, o := range r.Outputs {
 		switch {
+		case a.Lacks&o.Needs() != 0:
 		case !o.Cumulative():
 			w.output(o)
 		case total != nil:

@@ -434,5 +434,7 @@ func (l *loader) acc(end int64) partial.Acc {
 
 func (l *loader) share() share {
 	first, second := l.acc(0), l.acc(0)
-	return share{increase: first.Increase, prom: first.IncreaseProm, sum: first.Sum, buckets: first.Buckets, grown: first.Hist, native: second.Hist}
+	s := share{increase: first.Increase, prom: first.IncreaseProm, sum: first.Sum, buckets: first.Buckets, grown: first.Hist, native: second.Hist}
+	s.only(l.rule.needs)
+	return s
 }

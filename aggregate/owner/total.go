@@ -32,6 +32,7 @@ func cumulativeNeeds(r *rule.Rule) (needs rule.Needs) {
 }
 
 func shareOf(needs rule.Needs, a *partial.Acc) (s share) {
+	needs &^= a.Lacks
 	if needs&rule.NeedCounter != 0 {
 		s.increase = a.Increase
 		s.increase.AddSum(a.Carry)
@@ -101,6 +102,24 @@ func without(from, h *histogram.FloatHistogram) *histogram.FloatHistogram {
 	return from
 }
 
+// only drops what is not needed.
+func (s *share) only(needs rule.Needs) {
+	for part, sum := range map[rule.Needs]*partial.Sum2{rule.NeedCounter: &s.increase, rule.NeedCounterProm: &s.prom, rule.NeedSum: &s.sum} {
+		if needs&part == 0 {
+			*sum = partial.Sum2{}
+		}
+	}
+	if needs&rule.NeedBuckets == 0 {
+		s.buckets = nil
+	}
+	if needs&rule.NeedNative == 0 {
+		s.grown = nil
+	}
+	if needs&rule.NeedQuantile == 0 {
+		s.native = nil
+	}
+}
+
 // clone is independent of the accumulator that it came from.
 func (s *share) clone() share {
 	var c share
@@ -111,7 +130,6 @@ func (s *share) clone() share {
 // total are the cumulative outputs of one group.
 type total struct {
 	group labels.Labels
-	needs rule.Needs
 	// sum is what all windows so far added.
 	sum share
 	// last is the end of the newest window that was finished: totals of older ones
@@ -128,8 +146,8 @@ type dated struct {
 
 // settle counts a window, instead of what the same window was counted before if
 // the rule publishes windows again.
-func (t *total) settle(end int64, a *partial.Acc, remember bool, horizon int64) {
-	next := shareOf(t.needs, a)
+func (t *total) settle(needs rule.Needs, end int64, a *partial.Acc, remember bool, horizon int64) {
+	next := shareOf(needs, a)
 	if remember {
 		t.replace(end, next.clone(), horizon)
 	} else {

@@ -45,6 +45,10 @@ type Acc struct {
 	// Carry, CarryProm and CarrySum belong to windows that were published before:
 	// they go into the totals and into nothing else.
 	Carry, CarryProm, CarrySum Sum2
+
+	// Lacks are the parts that are not whole, since the rule did not need them when the
+	// window began: nothing can be made of them.
+	Lacks rule.Needs
 }
 
 // Observe adds one sample of a series to the parts that look at values: all but
@@ -106,6 +110,7 @@ func (a *Acc) Merge(needs rule.Needs, b *Acc) {
 	a.Rate += b.Rate
 	a.Rates += b.Rates
 	a.Series += b.Series
+	a.Lacks |= b.Lacks
 	if b.Count > 0 {
 		a.mergeSamples(needs, b)
 	}

@@ -29,7 +29,8 @@ const (
 	hasCarry
 	hasCarryProm
 	hasCarrySum
-	allParts = hasCarrySum<<1 - 1
+	hasLacks
+	allParts = hasLacks<<1 - 1
 )
 
 // parts are those that are needed and hold something.
@@ -55,6 +56,7 @@ func (a *Acc) parts(needs rule.Needs) (mask uint64) {
 	set(rule.NeedCounter, hasCarry, a.Carry != Sum2{})
 	set(rule.NeedCounterProm, hasCarryProm, a.CarryProm != Sum2{})
 	set(rule.NeedSum, hasCarrySum, a.CarrySum != Sum2{})
+	set(a.Lacks, hasLacks, true)
 	return mask
 }
 
@@ -97,6 +99,9 @@ func AppendAcc(b []byte, needs rule.Needs, end int64, a *Acc) []byte {
 	}
 	if mask&hasHist != 0 {
 		b = appendHistogram(b, a.Hist)
+	}
+	if mask&hasLacks != 0 {
+		b = binary.AppendUvarint(b, uint64(a.Lacks&needs))
 	}
 	return b
 }
@@ -147,6 +152,9 @@ func (r *reader) acc(end int64) (a Acc) {
 		a.Mean, a.M2 = r.number(), r.number()
 	}
 	r.sketches(mask, &a)
+	if mask&hasLacks != 0 {
+		a.Lacks = rule.Needs(r.upTo(math.MaxUint16))
+	}
 	return a
 }
 

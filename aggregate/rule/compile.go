@@ -353,9 +353,13 @@ func (c *compiler) naming() {
 	}
 }
 
-// hash covers what the state depends on.
+// hash covers what the state depends on; again is not 0 where another rule of the set
+// has the same one otherwise, which then differs in its outputs alone.
 func (r *Rule) hash(set *Set, again uint64) uint64 {
-	text := fmt.Sprintf("%s|%d %d %d %d|%v|%s|%q|%q|%q|%q|%q|%s|%q|%d", r.match, r.Interval, r.Staleness, r.MaxGap, r.Dedup, r.Births, r.needs,
-		r.By, r.Without, r.drop, set.ReplicaLabels, set.SourceLabels, r.input, r.TenantLabel, again)
+	text := fmt.Sprintf("%s|%d %d %d %d|%v|%q|%q|%q|%q|%q|%s|%q", r.match, r.Interval, r.Staleness, r.MaxGap, r.Dedup, r.Births,
+		r.By, r.Without, r.drop, set.ReplicaLabels, set.SourceLabels, r.input, r.TenantLabel)
+	if again > 0 {
+		text += fmt.Sprintf("|%s|%d", r.needs, again)
+	}
 	return xxhash.Sum64String(text)
 }

@@ -39,11 +39,9 @@ func LoadNode(name, field string, n *yaml.Node) (*Set, error) {
 
 func (r *reader) finish(set *Set) (*Set, error) {
 	if len(r.problems) > 0 {
-		sortProblems(r.problems)
-		return nil, Errors(r.problems)
+		return nil, r.problems.Sorted()
 	}
-	sortProblems(r.warnings)
-	set.Warnings = r.warnings
+	set.Warnings = r.warnings.Sorted()
 	return set, nil
 }
 

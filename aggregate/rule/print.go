@@ -13,7 +13,7 @@ func (s *Set) String() string {
 		b.WriteString(r.String())
 	}
 	for _, w := range s.Warnings {
-		fmt.Fprintf(&b, "warning: %s\n", w.Error())
+		fmt.Fprintf(&b, "%s\n", w.Error())
 	}
 	return b.String()
 }

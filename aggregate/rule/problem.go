@@ -1,6 +1,7 @@
 package rule
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,12 +11,14 @@ import (
 type Problem struct {
 	// File is the name that was given to Load.
 	File string
-	// Line and Column count from 1.
+	// Line and Column count from 1; 0 means that only the file is known.
 	Line, Column int
 	// Field is the path of keys, such as rules[2].interval.
 	Field string
 	// Message says what was found, what is allowed, and what to do.
 	Message string
+	// Warning marks what is accepted.
+	Warning bool
 }
 
 // Error formats as FILE:LINE:COLUMN: FIELD: MESSAGE.
@@ -26,6 +29,9 @@ func (p Problem) Error() string {
 		fmt.Fprintf(&b, ":%d:%d", p.Line, p.Column)
 	}
 	b.WriteString(": ")
+	if p.Warning {
+		b.WriteString("warning: ")
+	}
 	if p.Field != "" {
 		b.WriteString(p.Field + ": ")
 	}
@@ -45,11 +51,15 @@ func (e Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-func sortProblems(ps []Problem) {
-	slices.SortStableFunc(ps, func(a, b Problem) int {
-		if a.Line != b.Line {
-			return a.Line - b.Line
-		}
-		return a.Column - b.Column
+// Fatal reports whether one of them is no warning.
+func (e Errors) Fatal() bool {
+	return slices.ContainsFunc(e, func(p Problem) bool { return !p.Warning })
+}
+
+// Sorted puts them in order, each there once.
+func (e Errors) Sorted() Errors {
+	slices.SortStableFunc(e, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
+	return slices.Compact(e)
 }

@@ -43,8 +43,9 @@ type Rule struct {
 	// Line is where the rule begins in its file, from 1.
 	Line int
 	// Hash covers what the state of the rule depends on (matching, grouping,
-	// windows, parts needed), not how its outputs are named or published. Rules of
-	// one Set have different hashes. It names the rule between nodes.
+	// windows), not which outputs it has, nor how they are named or published. Rules
+	// of one Set have different hashes: of those that differ in their outputs alone
+	// the later ones' cover what these need as well. It names the rule between nodes.
 	Hash uint64
 
 	// Interval is the length of a window, a whole number of milliseconds, at least one second.

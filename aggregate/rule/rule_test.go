@@ -193,15 +193,19 @@ func TestWindow(t *testing.T) {
 func TestHash(t *testing.T) {
 	const base = `interval: 1m, outputs: [total], match: m`
 	first := one(t, "- {"+base+"}").Hash
-	for _, same := range []string{`interval: 60s, outputs: [total], match: m`, base + `, name: x`, `interval: 1m, outputs: [increase], match: m`, base + `, max_lag: 1s, keep_input: false`} {
+	for _, same := range []string{`interval: 60s, outputs: [total], match: m`, base + `, name: x`, `interval: 1m, outputs: [increase, avg], match: m`, base + `, max_lag: 1s, keep_input: false`} {
 		if one(t, "- {"+same+"}").Hash != first {
 			t.Errorf("%s has another hash", same)
 		}
 	}
-	for _, other := range []string{base + `, by: [a]`, `interval: 1m, outputs: [avg], match: m`, `interval: 2m, outputs: [total], match: m`, base + `, max_gap: 5m`, base + `, input_relabel_configs: [{action: labeldrop, regex: a}]`} {
+	for _, other := range []string{base + `, by: [a]`, `interval: 2m, outputs: [total], match: m`, base + `, max_gap: 5m`, base + `, input_relabel_configs: [{action: labeldrop, regex: a}]`} {
 		if one(t, "- {"+other+"}").Hash == first {
 			t.Errorf("%s has the same hash", other)
 		}
+	}
+	both, err := Load("r.yml", []byte("- {"+base+"}\n- {interval: 1m, outputs: [avg], match: m}\n"))
+	if err != nil || both.Rules[0].Hash != first || both.Rules[1].Hash == first {
+		t.Errorf("of two rules that differ in outputs the first has another hash, or the second has the same: %v", err)
 	}
 }
 

@@ -24,8 +24,8 @@ const (
 // reader walks a document and notes every mistake with its place.
 type reader struct {
 	file     string
-	problems []Problem
-	warnings []Problem
+	problems Errors
+	warnings Errors
 	left     int // values that may still be visited
 }
 
@@ -34,7 +34,7 @@ func (r *reader) fail(n *yaml.Node, field, format string, args ...any) {
 }
 
 func (r *reader) warn(n *yaml.Node, field, format string, args ...any) {
-	r.warnings = append(r.warnings, Problem{File: r.file, Line: n.Line, Column: n.Column, Field: field, Message: fmt.Sprintf(format, args...)})
+	r.warnings = append(r.warnings, Problem{File: r.file, Line: n.Line, Column: n.Column, Field: field, Message: fmt.Sprintf(format, args...), Warning: true})
 }
 
 // document returns the root value, nil where there is none.

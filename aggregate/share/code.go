@@ -15,7 +15,7 @@ import (
 
 // Bounds of what is believed of another island.
 const (
-	codeVersion = 4
+	codeVersion = 5
 	// MaxMessage is the most bytes of a message, before and after decompression.
 	MaxMessage  = 16 << 20
 	mostMembers = 1 << 10
@@ -209,7 +209,7 @@ func (p *part) append(b []byte) []byte {
 		w.Rows[i] = p.rows[i].Row
 	}
 	b = binary.AppendVarint(append(b, flags), p.asOf-p.end)
-	b = binary.AppendUvarint(b, p.seq)
+	b = binary.AppendUvarint(binary.AppendUvarint(b, p.seq), uint64(p.needs))
 	b = partial.AppendWindow(b, w) // keeps the order: rows are sorted already
 	if flags&flagTotals == 0 {
 		return b

@@ -30,8 +30,8 @@ func exampleMessage(r *rule.Rule) *message {
 			in:     spans{{10_000, 50_000}, {70_000, 70_000}}, apart: spans{{60_000, 60_000}}, claims: []claim{{60_000, a}}, left: []leftPart{{70_000, true, said{source{"n3", 2}, 1, a}}}, changed: []int64{30_000},
 		}}}},
 		parts: []*part{
-			{rule: r, end: 100_000, revision: 2, late: true, last: true, asOf: 110_001, seq: 8, rows: []row{{partial.Row{Group: ls, Hash: ls.Hash(), Acc: a}, &total}}},
-			{rule: r, end: 110_000, last: true, asOf: 110_000, seq: 9},
+			{rule: r, end: 100_000, revision: 2, late: true, last: true, asOf: 110_001, seq: 8, needs: r.Needs(), rows: []row{{partial.Row{Group: ls, Hash: ls.Hash(), Acc: a}, &total}}},
+			{rule: r, end: 110_000, last: true, asOf: 110_000, seq: 9, needs: r.Needs()},
 		},
 	}
 }
@@ -116,7 +116,7 @@ func TestBytesOnTheWire(t *testing.T) {
 			one := *p
 			one.rows = append([]row(nil), p.rows...)
 			one.cut(v, int16(to), 0, &room{groups, 1, 1 << 30})
-			m := &message{life: 1, boot: 2, views: []viewRef{{v.members, false, 0}}, parts: []*part{&one}}
+			m := &message{life: 1, boot: 2, views: []viewRef{{v.Members, false, 0}}, parts: []*part{&one}}
 			sent += len(c.pack(m.append(nil)))
 		}
 	}

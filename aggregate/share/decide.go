@@ -203,8 +203,6 @@ func (s *Share) left() {
 // they wait until all have said what they know, as late ones do, with the value that
 // may have left.
 func (s *Share) owe() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.decided == nil {
 		return
 	}

@@ -256,7 +256,7 @@ func (d *decoder) part() *part {
 	if flags > allFlags {
 		d.fail()
 	}
-	after, seq := d.varint(), d.uvarint()
+	after, seq, needs := d.varint(), d.uvarint(), rule.Needs(d.upTo(math.MaxUint16))
 	if d.err != nil {
 		return nil
 	}
@@ -276,10 +276,11 @@ func (d *decoder) part() *part {
 	}
 	p := &part{
 		rule: w.Rule, end: w.End, revision: w.Revision, late: flags&flagLate != 0, last: flags&flagLast != 0, after: flags&flagAfter != 0,
-		asOf: w.End + after, seq: seq, rows: make([]row, len(w.Rows)),
+		asOf: w.End + after, seq: seq, needs: needs, rows: make([]row, len(w.Rows)),
 	}
 	for i := range w.Rows {
 		p.rows[i].Row = w.Rows[i]
+		p.rows[i].Acc.Lacks |= w.Rule.Needs() &^ needs
 		if flags&flagTotals != 0 {
 			a := d.acc(0)
 			p.rows[i].total = &a

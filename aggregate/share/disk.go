@@ -22,8 +22,20 @@ func (s *Share) openQueue() error {
 	if err != nil {
 		return fmt.Errorf("open the queue of parts for other islands: %w", err)
 	}
-	s.spilled = int(s.queue.Stats().Entries)
 	return nil
+}
+
+// rewind takes back, once, what went to disk since the snapshot that this island begins
+// from: it is pushed again, and parts on disk come after those in memory, in order.
+func (s *Share) rewind() {
+	if s.queue == nil || s.rewound {
+		return
+	}
+	s.rewound = true
+	if err := s.queue.Truncate(s.tail); err != nil {
+		s.log.Warn("parts on disk may be there twice", "err", err)
+	}
+	s.spilled = int(s.queue.Stats().Entries)
 }
 
 // refill takes parts back from disk once there is room for them.

@@ -93,11 +93,22 @@
 // minutes, it makes a plan that moves as few slots as help. Plans have versions,
 // the newest holds, all islands hand it on; going over to it is a change of view.
 //
+// A rule whose outputs change goes on. Parts say what their source collects: what is
+// made of other things begins with the first window of which all sources say so.
+//
 // Guaranteed: any delay, loss, repetition or reordering of messages, any jump of a
-// clock, and the death of one island at any instant, change no value and publish no
-// second one, as long as the island is back within max_lag. What comes after a
-// window was published without it follows the rule's policy. After a partition or a
-// death that lasts longer, a correction can lack what an island said whose part the
-// present owner cannot get any more, and equal revisions can differ. Of rules with
-// early: true only sealed windows are shared.
+// clock, and deaths of islands at any instant, change no value and publish no second
+// one, as long as each island has delivered a window within max_lag and the grace after
+// it was first spoken of. For that it must be back by then, and be heard by owner and
+// deputy; also where several were away one after the other. And what it seals in that
+// time must fit into MaxPending: what is on disk waits until the parts before it are
+// published; and a late part that all have stays in memory alone: where that is full
+// it goes first, and with its owner's death within the ten seconds in which a backlog is
+// gathered the backlog's windows, not its totals. What comes after a window was
+// published without it follows the rule's policy. By nature there is no more to be had: a value of a window that an island took
+// to its grave is lost, and so are the totals of groups of which owner and deputy are
+// gone for good together; of an island that lost its disk nobody knows what it published
+// last. After a partition or a death that lasts longer, a correction can lack what an
+// island said whose part the present owner cannot get any more, and equal revisions can
+// differ. Of rules with early: true only sealed windows are shared.
 package share

@@ -133,10 +133,35 @@ func count1(to, a *partial.Acc) {
 // remembers reports whether windows of this island come again as a whole.
 func (rs *ruleState) remembers() bool { return rs.rule.Late == rule.Correct || rs.rule.Early }
 
+// counted are the parts of an accumulator that the totals are made of.
+func (rs *ruleState) counted(a *partial.Acc) *partial.Acc {
+	c, needs := *a, rs.cum&^a.Lacks
+	if needs&rule.NeedCounter == 0 {
+		c.Increase, c.Carry = partial.Sum2{}, partial.Sum2{}
+	}
+	if needs&rule.NeedCounterProm == 0 {
+		c.IncreaseProm, c.CarryProm = partial.Sum2{}, partial.Sum2{}
+	}
+	if needs&rule.NeedSum == 0 {
+		c.Sum, c.CarrySum = partial.Sum2{}, partial.Sum2{}
+	}
+	if needs&rule.NeedQuantile == 0 {
+		c.Quant = nil
+	}
+	if needs&rule.NeedBuckets == 0 {
+		c.Buckets = nil
+	}
+	if needs&rule.NeedNative == 0 {
+		c.Hist = nil
+	}
+	return &c
+}
+
 // own counts a window of this island and returns the new sum. Windows that may
 // come again are kept apart from the sum of those that may not.
 func (rs *ruleState) own(g *group, s source, end int64, a *partial.Acc) partial.Acc {
 	var sum partial.Acc
+	a = rs.counted(a)
 	if rs.remembers() {
 		g.recent = slices.DeleteFunc(g.recent, func(x amount) bool { return x.end == end })
 		horizon := rs.newest - rs.rule.MaxAge.Milliseconds() - 2*rs.interval()

@@ -203,7 +203,7 @@ func (s *Share) takeLeft(rs *ruleState, g *group, x *leftPart) {
 		c.adopt()
 	}
 	clean := !c.dirty()
-	if c.merge(x.source, x.revision, &x.acc) && clean && c.adopted {
+	if c.merge(x.source, x.revision, &x.acc) && clean && c.adopted && !c.changed() {
 		c.shown = c.version
 	}
 }

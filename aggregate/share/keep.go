@@ -98,7 +98,7 @@ func (s *Share) takeRow(rs *ruleState, from source, p *part, r *row, g *group) s
 		c.shown = c.version
 		return "taken"
 	}
-	if owner := s.view.first[g.slot]; owner != s.self && !c.adopted { // who may take it for old
+	if owner := s.view.First[g.slot]; owner != s.self && !c.adopted { // who may take it for old
 		version := c.version
 		s.tell(rs, c, owner, func() { c.shown = max(c.shown, version) })
 	}

@@ -1,6 +1,7 @@
 package share
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -164,7 +165,7 @@ func ownedBy(s *Share) string {
 	defer s.mu.Unlock()
 	for i := 0; ; i++ {
 		job := fmt.Sprint("b", i)
-		if r := row1(job, 1); s.view.first[slotOf(s.order[0].rule.Hash, r.Hash)] == s.self {
+		if r := row1(job, 1); s.view.First[slotOf(s.order[0].rule.Hash, r.Hash)] == s.self {
 			return job
 		}
 	}
@@ -175,4 +176,32 @@ func (rs *ruleState) cellsOf(end int64) map[string]*cell {
 		return w.cells
 	}
 	return nil
+}
+
+// What a source that is away had said of a window that another one published is taken
+// for part of that, unless the source had changed it: then nobody knows, and it is
+// published once more.
+func TestLeftByASourceThatIsAway(t *testing.T) {
+	set := load(t, textOf("correct"))
+	for revision, again := range map[uint32]bool{0: false, 1: true} {
+		s, err := New(Options{
+			Self: "a", Rules: set, Members: func() []string { return nil }, Transport: line{}, Start: 1,
+			Publish: func(context.Context, []partial.Sample) error { return nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rs, r := s.order[0], row1("j", 5)
+		g := rs.group(r.Group, r.Hash)
+		end := set.Rules[0].Window(s.wall)
+		s.takeLeft(rs, g, &leftPart{end: end, said: said{source{"b", 1}, revision, r.Acc}})
+		for _, c := range rs.cellsOf(end) {
+			if c.dirty() != again || !c.adopted {
+				t.Errorf("revision %d: to be published again is %v, want %v", revision, c.dirty(), again)
+			}
+		}
+		if len(rs.cellsOf(end)) != 1 {
+			t.Errorf("revision %d: %d groups, want one", revision, len(rs.cellsOf(end)))
+		}
+	}
 }

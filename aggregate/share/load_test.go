@@ -46,17 +46,17 @@ func TestPlanSpreadsLoad(t *testing.T) {
 			moved[int(m.slot)] = true
 		}
 		for k := range Slots {
-			if next.first[k] == next.second[k] {
+			if next.First[k] == next.Second[k] {
 				t.Fatalf("slot %d has one member for owner and deputy", k)
 			}
-			if !moved[k] && (next.first[k] != v.first[k] || next.second[k] != v.second[k]) {
+			if !moved[k] && (next.First[k] != v.First[k] || next.Second[k] != v.Second[k]) {
 				t.Fatalf("slot %d moves without being in the plan", k)
 			}
 		}
 		four := newView(names[:4], false, p)
 		for k := range Slots {
-			if next.first[k] == 4 && four.first[k] != next.second[k] || next.first[k] < 4 && four.first[k] != next.first[k] {
-				t.Fatalf("slot %d of %d goes to %d, the deputy is %d", k, next.first[k], four.first[k], next.second[k])
+			if next.First[k] == 4 && four.First[k] != next.Second[k] || next.First[k] < 4 && four.First[k] != next.First[k] {
+				t.Fatalf("slot %d of %d goes to %d, the deputy is %d", k, next.First[k], four.First[k], next.Second[k])
 			}
 		}
 	}

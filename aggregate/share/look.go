@@ -23,7 +23,7 @@ func (s *Share) look(members []string) {
 		s.listed = slices.Insert(s.listed, i, s.o.Self)
 	}
 	apart := len(in) < len(s.listed) && !enough(len(in), len(s.listed), slices.Contains(in, s.listed[0]))
-	if v := s.view; v == nil || v.apart != apart || v.plan != s.plan || !slices.Equal(v.members, in) {
+	if v := s.view; v == nil || v.apart != apart || v.plan != s.plan || !slices.Equal(v.Members, in) {
 		s.change(s.views.get(in, apart, s.plan))
 	}
 	s.keepPeers()
@@ -38,9 +38,9 @@ func enough(n, all int, first bool) bool { return 2*n > all || 2*n == all && fir
 func (s *Share) agree() bool {
 	n, all, first := 0, s.listed, false
 	if s.view.apart {
-		all = s.view.members
+		all = s.view.Members
 	}
-	for _, name := range s.view.members {
+	for _, name := range s.view.Members {
 		m := s.members[name]
 		if name == s.o.Self || m.heard > 0 && s.now-m.heard <= fresh.Milliseconds() && m.view == s.view.id {
 			n++
@@ -54,21 +54,18 @@ func (s *Share) agree() bool {
 func (s *Share) change(v *view) {
 	before := s.view
 	s.stirred = true
-	s.view, s.self, s.agreed, s.changed = v, v.index(s.o.Self), 0, s.now
+	s.view, s.self, s.agreed, s.changed = v, v.Index(s.o.Self), 0, s.now
 	if !v.apart {
 		s.whole = v
 	}
-	gone := before != nil && slices.ContainsFunc(before.members, func(name string) bool {
-		_, in := slices.BinarySearch(s.listed, name)
-		return !in
-	})
+	gone := before != nil && slices.ContainsFunc(before.Members, func(name string) bool { return v.Index(name) == none })
 	for _, m := range s.members {
 		m.done = m.done && !s.isIn(m) // while it is there it tells all anew
 	}
 	for name, p := range s.peers {
-		p.change(before, v, v.index(name))
+		p.change(before, v, v.Index(name))
 		for _, rs := range s.order {
-			if gone && rs.remembers() { // what it said of windows has to be shared out
+			if gone { // what it said of windows has to be shared out
 				p.link(rs.rule.Hash).given = bits{}
 			}
 		}

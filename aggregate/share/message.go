@@ -123,7 +123,10 @@ type part struct {
 	last bool
 	asOf int64
 	seq  uint64
-	rows []row
+	// needs are those of the rule as its source has it: of two islands one may know new
+	// outputs before the other.
+	needs rule.Needs
+	rows  []row
 }
 
 // row is one group; total is what the source counted in it, nil if the rule has no

@@ -59,7 +59,7 @@ type givenGroup struct {
 }
 
 func newPeer(name string, v *view) *peer {
-	return &peer{name: name, index: v.index(name), links: map[uint64]*link{}, plans: map[uint64]bool{}}
+	return &peer{name: name, index: v.Index(name), links: map[uint64]*link{}, plans: map[uint64]bool{}}
 }
 
 func newLink() *link { return &link{sent: map[*pending]int{}, says: never} }
@@ -79,7 +79,7 @@ func (p *peer) link(hash uint64) *link {
 func (p *peer) change(before, v *view, index int16) {
 	var keep bits
 	for k := range Slots {
-		follows := v.first[k] == index && before.first[k] != p.index
+		follows := v.First[k] == index && before.First[k] != p.index
 		if before.holds(p.index, k) && v.holds(index, k) && !follows {
 			keep.set(k)
 		}
@@ -200,7 +200,7 @@ func (s *Share) speak(p *peer, m *message, st *step) {
 			m.islands = append(m.islands, island{name, s.now - x.in, max(0, s.now-x.known)})
 		}
 	}
-	if p.name != s.o.Self && p.name == s.view.members[0] && s.loadView == s.view.id && s.weighed > p.loads {
+	if p.name != s.o.Self && p.name == s.view.Members[0] && s.loadView == s.view.id && s.weighed > p.loads {
 		m.loadView, m.loads, p.loads = s.loadView, s.loads, s.now
 	}
 }
@@ -211,7 +211,7 @@ func (s *Share) refer(p *peer, m *message, st *step, v *view) int {
 		m.plans = append(m.plans, v.plan)
 		st.plans = append(st.plans, id)
 	}
-	m.views = append(m.views, viewRef{v.members, v.apart, v.plan.ident()})
+	m.views = append(m.views, viewRef{v.Members, v.apart, v.plan.ident()})
 	return len(m.views) - 1
 }
 

@@ -141,7 +141,7 @@ func (s *Share) weigh() {
 	for k := range Slots {
 		s.rate[k] = (s.rate[k] + float64(s.load[k]-s.before[k])) / 2
 		s.before[k] = s.load[k]
-		if s.view.first[k] == s.self && s.rate[k] >= 1 {
+		if s.view.First[k] == s.self && s.rate[k] >= 1 {
 			s.loads = append(s.loads, loadOf{uint16(k), uint32(min(s.rate[k], 1<<31))})
 		}
 	}
@@ -158,12 +158,12 @@ func (s *Share) report(from string, view uint64, loads []loadOf) {
 // balance makes a plan where it is this island's to do and there is reason to.
 func (s *Share) balance() {
 	v := s.view
-	if s.self != 0 || len(v.members) < 3 || len(v.members) < len(s.listed) || s.now-s.changed < s.calm.Milliseconds() {
+	if s.self != 0 || len(v.Members) < 3 || len(v.Members) < len(s.listed) || s.now-s.changed < s.calm.Milliseconds() {
 		return
 	}
 	var weights [Slots]float64
 	sum := 0.0
-	for _, name := range v.members {
+	for _, name := range v.Members {
 		r, ok := s.reports[name]
 		if !ok || r.view != v.id || s.now-r.at > 3*loadEvery.Milliseconds() {
 			return
@@ -192,11 +192,11 @@ func (s *Share) balance() {
 
 // loadsOf are the rows that each member takes, as owner or deputy.
 func (v *view) loadsOf(weights *[Slots]float64) []float64 {
-	out := make([]float64, len(v.members))
+	out := make([]float64, len(v.Members))
 	for k, w := range weights {
-		out[v.first[k]] += w
-		if v.second[k] != none {
-			out[v.second[k]] += w
+		out[v.First[k]] += w
+		if v.Second[k] != none {
+			out[v.Second[k]] += w
 		}
 	}
 	return out
@@ -230,7 +230,7 @@ func rebalance(v *view, weights *[Slots]float64) []move {
 	at := map[int]holders{}
 	if v.plan != nil {
 		for _, m := range v.plan.moves {
-			at[int(m.slot)] = holders{v.first[m.slot], v.second[m.slot]}
+			at[int(m.slot)] = holders{v.First[m.slot], v.Second[m.slot]}
 		}
 	}
 	heavy := make([]int, 0, Slots)
@@ -252,7 +252,7 @@ func rebalance(v *view, weights *[Slots]float64) []move {
 	}
 	out := make([]move, 0, len(at))
 	for k, x := range at {
-		out = append(out, move{uint16(k), v.members[x.first], v.members[x.second]})
+		out = append(out, move{uint16(k), v.Members[x.first], v.Members[x.second]})
 	}
 	slices.SortFunc(out, func(a, b move) int { return cmp.Compare(a.slot, b.slot) })
 	return out
@@ -273,7 +273,7 @@ func (v *view) relieve(loads []float64, weights *[Slots]float64, heavy []int, at
 	for _, k := range heavy {
 		now, ok := at[k]
 		if !ok {
-			now = holders{v.first[k], v.second[k]}
+			now = holders{v.First[k], v.Second[k]}
 		}
 		switch {
 		case now.first == low, now.second == low, loads[low]+weights[k] >= loads[top]:

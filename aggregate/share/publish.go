@@ -81,7 +81,7 @@ func (s *Share) dueWindow(rs *ruleState, w *window, r *reach, b *batch) {
 	var cells []*cell
 	incomplete := false
 	for _, c := range w.cells {
-		if s.view.first[c.slot] == s.self && c.dirty() && s.isDue(rs, w, c, r) {
+		if s.view.First[c.slot] == s.self && c.dirty() && s.isDue(rs, w, c, r) {
 			cells = append(cells, c)
 			incomplete = incomplete || !c.late && !c.published && w.end > r.complete.at(r.view, c.slot)
 		}
@@ -99,19 +99,23 @@ func (s *Share) dueWindow(rs *ruleState, w *window, r *reach, b *batch) {
 	}
 }
 
-// isDue: a window that is published elsewhere is not published here too, but for
-// groups that were in no island's then, and for corrections. Both wait until all
-// sources have said here what they had said to an owner before.
+// isDue: nothing of a window is published before it is complete. One that is published
+// elsewhere is not published here too, but for groups that were in no island's then,
+// and for corrections. Both wait until all sources have also said here what they had
+// said to an owner before.
 func (s *Share) isDue(rs *ruleState, w *window, c *cell, r *reach) bool {
+	at := r.at(c.slot)
 	switch {
+	case w.end > at:
+		return false
 	case c.published:
-		return rs.remembers() && c.revision() > c.last && r.at(c.slot) >= rs.turned && rs.isWhole(w.end) && (!c.adopted || !s.misses(c))
+		return rs.remembers() && c.revision() > c.last && at >= rs.turned && rs.isWhole(w.end) && (!c.adopted || !s.misses(c))
 	case c.late && c.again && w.end <= rs.origin && !rs.remembers():
 		return false // whether the group was in it knows who published it
 	case c.late:
-		return s.now-c.touched >= settleTime.Milliseconds() && r.at(c.slot) >= rs.turned && s.claimed(rs, w, c)
+		return s.now-c.touched >= settleTime.Milliseconds() && at >= rs.turned && s.claimed(rs, w, c)
 	}
-	return w.end > rs.past(c.slot) && w.end <= r.at(c.slot)
+	return w.end > rs.past(c.slot)
 }
 
 // misses reports whether an island is gone that may have had a share in a cell, and
@@ -156,7 +160,7 @@ func (s *Share) claimed(rs *ruleState, w *window, c *cell) bool {
 		acc = acc.Clone()
 		c.claim, c.claimVersion, c.claimAt = &acc, c.version, s.now
 	}
-	second := s.view.second[c.slot]
+	second := s.view.Second[c.slot]
 	if second == none || c.told || s.now-c.claimAt >= s.hold(rs.rule) {
 		return true
 	}
@@ -173,7 +177,7 @@ func (s *Share) tell(rs *ruleState, c *cell, to int16, then func()) {
 	if to == none || g == nil {
 		return
 	}
-	l := s.peers[s.view.members[to]].link(rs.rule.Hash)
+	l := s.peers[s.view.Members[to]].link(rs.rule.Hash)
 	l.giving = append(l.giving, &givenGroup{g, func() {
 		s.stirred = true
 		then()
@@ -196,7 +200,7 @@ func (s *Share) show(rs *ruleState, w *window, c *cell) *verdict {
 	g.publishedIn(w.end, s.view.apart, rs.interval())
 	c.published, c.shown, c.last = true, version, revision
 	if first && (c.late || c.behind) {
-		s.tell(rs, c, s.view.second[c.slot], func() {})
+		s.tell(rs, c, s.view.Second[c.slot], func() {})
 	}
 	return x
 }
@@ -217,6 +221,6 @@ func (s *Share) knows(slot int) bool {
 	if !s.view.apart || s.whole == nil {
 		return true
 	}
-	in := func(m int16) bool { return m != none && s.view.index(s.whole.members[m]) != none }
-	return in(s.whole.first[slot]) || in(s.whole.second[slot])
+	in := func(m int16) bool { return m != none && s.view.Index(s.whole.Members[m]) != none }
+	return in(s.whole.First[slot]) || in(s.whole.Second[slot])
 }

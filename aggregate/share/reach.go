@@ -67,7 +67,7 @@ func (c *complete) at(v *view, slot int) int64 {
 	if c.extra != nil {
 		at = c.extra[slot]
 	}
-	if second := v.second[slot]; second != none {
+	if second := v.Second[slot]; second != none {
 		at = min(at, c.stored[second])
 	}
 	return at
@@ -93,7 +93,7 @@ func (c *complete) least(v *view, owner int16) int64 {
 // complete looks at all sources; or only at those that have not been silent or
 // away for longer than patience (ms), if that is not 0.
 func (s *Share) complete(rs *ruleState, patience int64) complete {
-	c := complete{base: math.MaxInt64, stored: make([]int64, len(s.view.members))}
+	c := complete{base: math.MaxInt64, stored: make([]int64, len(s.view.Members))}
 	var uneven []string
 	for name, m := range s.members {
 		if m.done && !s.isIn(m) {
@@ -116,7 +116,7 @@ func (s *Share) complete(rs *ruleState, patience int64) complete {
 		}
 		c.base = min(c.base, at)
 	}
-	for i, name := range s.view.members {
+	for i, name := range s.view.Members {
 		c.stored[i] = math.MaxInt64
 		if name != s.o.Self && (patience == 0 || s.silent(s.members[name]) <= patience) {
 			c.stored[i] = s.peers[name].link(rs.rule.Hash).stored(rs)
@@ -142,12 +142,12 @@ func (s *Share) uneven(rs *ruleState, names []string, base int64) *[Slots]int64 
 			best[k] = never
 		}
 		for _, m := range rs.marks[name] {
-			self := m.view.index(s.o.Self)
+			self := m.view.Index(s.o.Self)
 			if self == none {
 				continue
 			}
 			for _, k := range own {
-				if (m.view.first[k] == self || m.view.second[k] == self) && m.through > best[k] {
+				if (m.view.First[k] == self || m.view.Second[k] == self) && m.through > best[k] {
 					best[k] = m.through
 				}
 			}

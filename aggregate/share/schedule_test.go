@@ -66,8 +66,9 @@ func schedule(t *testing.T, seed uint64) (w *world) {
 			}
 			x.start()
 		}
+		w.with(func() { w.calm = true })
 		w.run(ctx)
-		time.Sleep(15 * time.Second) // all have seen each other once
+		time.Sleep(15 * time.Second) // all have seen each other once, and remember that
 		for _, x := range w.nodes {
 			x.checkpoint()
 		}
@@ -182,7 +183,7 @@ func TestSchedules(t *testing.T) {
 	case testing.Short(): // with the race detector
 		most = schedules / 8
 	}
-	var seed, again, corrected, planned, apart, backlogs, odd, values atomic.Uint64
+	var seed, again, corrected, planned, apart, backlogs, forgotten, values atomic.Uint64
 	seed.Store(from)
 	var all sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
@@ -194,7 +195,7 @@ func TestSchedules(t *testing.T) {
 				}
 				planned.Add(uint64(w.plans))
 				backlogs.Add(uint64(w.backlogs))
-				odd.Add(uint64(w.odd))
+				forgotten.Add(uint64(w.forgotten))
 				values.Add(uint64(len(w.said)))
 				for _, es := range w.said {
 					again.Add(uint64(len(es) - 1))
@@ -212,10 +213,9 @@ func TestSchedules(t *testing.T) {
 	}
 	all.Wait()
 	t.Logf("%d values were published again, %d corrected, %d apart; %d islands had a plan", again.Load(), corrected.Load(), apart.Load(), planned.Load())
-	if t.Logf("%d values of backlogs, %d of them odd", backlogs.Load(), odd.Load()); 50*odd.Load() > backlogs.Load()+500 {
-		t.Errorf("%d of %d values of backlogs are wrong, want less than 2 %%", odd.Load(), backlogs.Load())
+	if t.Logf("%d values, %d of backlogs, and %d are missing", values.Load(), backlogs.Load(), forgotten.Load()); 100*forgotten.Load() > backlogs.Load()+2000 {
+		t.Errorf("%d values of backlogs are missing, %d are there; want less than 1 %%", forgotten.Load(), backlogs.Load())
 	}
-	t.Logf("%d values", values.Load())
 	// A few schedules need not have met everything.
 	if most-from >= schedules && (again.Load() == 0 || corrected.Load() == 0 || apart.Load() == 0 || planned.Load() == 0) {
 		t.Error("the schedules leave something out: each of these must be there")
@@ -239,14 +239,14 @@ func TestViewsMoveLittle(t *testing.T) {
 	five, four := newView(names, false, nil), newView(names[:4], false, nil)
 	moved, owns := 0, map[int16]int{}
 	for k := range Slots {
-		owns[five.first[k]]++
-		if five.first[k] == 4 {
-			if four.first[k] != five.second[k] {
-				t.Fatalf("slot %d goes to %d, not to the deputy %d", k, four.first[k], five.second[k])
+		owns[five.First[k]]++
+		if five.First[k] == 4 {
+			if four.First[k] != five.Second[k] {
+				t.Fatalf("slot %d goes to %d, not to the deputy %d", k, four.First[k], five.Second[k])
 			}
 			moved++
-		} else if five.first[k] != four.first[k] {
-			t.Fatalf("slot %d moved from %d to %d", k, five.first[k], four.first[k])
+		} else if five.First[k] != four.First[k] {
+			t.Fatalf("slot %d moved from %d to %d", k, five.First[k], four.First[k])
 		}
 	}
 	for i, n := range owns {

@@ -166,7 +166,9 @@ type Share struct {
 	bytes   int // of the parts in memory
 	spare   int // of those that are kept for the case of a correction
 	queue   *queue.Queue
-	spilled int // entries in the queue that were not read yet
+	spilled int    // entries in the queue that were not read yet
+	tail    uint64 // end of the queue as of the snapshot that this island begins from
+	rewound bool
 	taken   *queue.Entry
 	covered *queue.Entry // taken, as of the last Snapshot
 }
@@ -304,7 +306,7 @@ func (s *Share) find(hash uint64) *rule.Rule { return (*s.known.Load())[hash] }
 
 // Run sends and publishes until ctx ends, then closes what New opened.
 func (s *Share) Run(ctx context.Context) error {
-	s.owe()
+	s.resume()
 	ticks := time.NewTicker(tick)
 	defer ticks.Stop()
 	for {
@@ -317,6 +319,14 @@ func (s *Share) Run(ctx context.Context) error {
 		case <-s.wake:
 		}
 	}
+}
+
+// resume does what comes after Restore and Replay.
+func (s *Share) resume() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rewind()
+	s.owe()
 }
 
 // close leaves the codec alone, which runs nothing: Handle may still be reading.

@@ -32,6 +32,7 @@ func (s *Share) Push(w *partial.Window) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.signal()
+	s.rewind()
 	rs := s.rules[w.Rule.Hash]
 	if rs == nil {
 		s.m.drop("unknown_rule", len(w.Rows))
@@ -75,7 +76,7 @@ func split(w *partial.Window) (out []*partial.Window) {
 // part counts a window of this island.
 func (rs *ruleState) part(self source, w *partial.Window, late bool) *part {
 	rs.seq++
-	p := &part{rule: rs.rule, end: w.End, revision: w.Revision, late: late, last: true, asOf: w.End, seq: rs.seq}
+	p := &part{rule: rs.rule, end: w.End, revision: w.Revision, late: late, last: true, asOf: w.End, seq: rs.seq, needs: w.Rule.Needs()}
 	if late {
 		p.asOf = rs.newest + 1
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/atoll-mesh/atoll/aggregate/partial"
@@ -29,6 +30,7 @@ const (
 	frameWord
 	frameLeft
 	frameNote
+	frameQueue
 )
 
 // Snapshot writes what a restart needs: what was counted, the parts in memory,
@@ -60,6 +62,9 @@ func (s *Share) Snapshot(w io.Writer) error {
 	if s.decided != nil {
 		frame(append([]byte{frameNote}, s.decided.note...))
 	}
+	if s.rewind(); s.queue != nil {
+		frame(binary.AppendUvarint([]byte{frameQueue}, s.queue.End()))
+	}
 	frame([]byte{frameEnd})
 	if err := out.Flush(); err != nil {
 		return fmt.Errorf("writing the state of shared aggregation: %w", err)
@@ -77,7 +82,7 @@ func (rs *ruleState) snapshot(frame func([]byte)) {
 	}
 	frame(binary.AppendUvarint(b, rs.seq))
 	for _, x := range rs.words {
-		ref := viewRef{x.view.members, x.view.apart, x.view.plan.ident()}
+		ref := viewRef{x.view.Members, x.view.apart, x.view.plan.ident()}
 		frame(binary.AppendVarint(appendText(ref.append([]byte{frameWord}), x.owner), x.through))
 	}
 	for _, key := range slices.Sorted(maps.Keys(rs.groups)) {
@@ -140,7 +145,7 @@ func (s *Share) restore(r io.Reader) error {
 		return fmt.Errorf("version %d is not %d; begin without it", b[0], stateVersion)
 	}
 	d := &decoder{b: b[1:]}
-	s.life = d.uvarint()
+	s.life, s.tail = d.uvarint(), math.MaxUint64 // of older versions all stays
 	var rs *ruleState
 	for d.err == nil {
 		if b, err = nextFrame(r); err != nil {
@@ -167,7 +172,9 @@ func (s *Share) restore(r io.Reader) error {
 			if err := s.restoreNote(d.b); err != nil {
 				return err
 			}
-		case kind > frameNote:
+		case kind == frameQueue:
+			s.tail = d.uvarint()
+		case kind > frameQueue:
 			return errCode
 		case rs != nil:
 			if err := s.restoreFrame(rs, kind, d); err != nil {

@@ -18,7 +18,7 @@ const mostWords = 64
 
 // hearWord notes a word.
 func (rs *ruleState) hearWord(v *view, name string, through int64) {
-	index := v.index(name)
+	index := v.Index(name)
 	if through <= rs.through || index == none {
 		return
 	}
@@ -38,11 +38,11 @@ func (rs *ruleState) hearWord(v *view, name string, through int64) {
 func (rs *ruleState) past(slot int) int64 {
 	at := rs.through
 	for i := range rs.words {
-		if x := &rs.words[i]; x.through > at && x.view.first[slot] == x.index {
+		if x := &rs.words[i]; x.through > at && x.view.First[slot] == x.index {
 			at = x.through
 		}
 	}
-	if r := rs.shown; r != nil && r.view.first[slot] == r.self {
+	if r := rs.shown; r != nil && r.view.First[slot] == r.self {
 		at = max(at, r.at(slot))
 	}
 	return at

@@ -16,6 +16,7 @@ import (
 
 	"github.com/atoll-mesh/atoll/aggregate/partial"
 	"github.com/atoll-mesh/atoll/aggregate/rule"
+	"github.com/atoll-mesh/atoll/aggregate/slots"
 	"github.com/atoll-mesh/atoll/flow"
 )
 
@@ -52,10 +53,11 @@ type world struct {
 	dead    map[string]int64 // since when for good, Unix ms
 	handed  map[string]bool  // they had handed over what they had
 	plans   int
-	// backlogs are the values of groups that came late, odd those with a mistake.
-	backlogs, odd int
-	events        []string
-	mistakes      []string // what check found, and the events that led there
+	// backlogs are the values of groups that came late, forgotten those that are missing
+	// where there is next to no memory.
+	backlogs, forgotten int
+	events              []string
+	mistakes            []string // what check found, and the events that led there
 }
 
 // push is a window that a node handed to its share.
@@ -135,7 +137,7 @@ func (w *world) note(format string, args ...any) {
 // window is what a node saw of a window: a function of seed, node and end alone.
 func (w *world) window(node string, end int64) *partial.Window {
 	r := w.set.Rules[0]
-	rnd := rand.New(rand.NewPCG(w.seed^uint64(end), idOf([]string{node})))
+	rnd := rand.New(rand.NewPCG(w.seed^uint64(end), slots.Name(node)))
 	out := &partial.Window{Rule: r, End: end}
 	for g := range 12 {
 		if rnd.IntN(3) == 0 {
@@ -183,12 +185,14 @@ func (n *node) start() {
 	if n.w.uneven {
 		s.calm, s.least = 20*time.Second, 1
 	}
-	if n.snapshot != nil {
-		if err := s.Restore(bytes.NewReader(n.snapshot)); err != nil {
+	if n.snapshot == nil { // an island writes one before it says anything
+		var b bytes.Buffer
+		if err := s.Snapshot(&b); err != nil {
 			n.w.t.Fatal(err)
 		}
-	} else {
-		s.life = 1 // the journal is whole
+		n.snapshot = b.Bytes()
+	} else if err := s.Restore(bytes.NewReader(n.snapshot)); err != nil {
+		n.w.t.Fatal(err)
 	}
 	for _, frame := range n.notes {
 		if err := s.Replay(frame); err != nil {
