@@ -104,7 +104,7 @@ func (m *membership) copiesOf(facts global.Facts, held []heldCopy) (out []global
 			}
 			one.Catalog = here
 		} else {
-			one.Catalog = i.questions.Client(facts, m.asker(h.holder.Key)).CopyOf(name, facts)
+			one.Catalog = m.client(facts, h.holder.Key).CopyOf(name, facts)
 		}
 		out = append(out, one)
 	}

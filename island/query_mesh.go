@@ -7,6 +7,7 @@ import (
 	"github.com/atoll-mesh/atoll/mesh/rpc"
 	"github.com/atoll-mesh/atoll/policy"
 	"github.com/atoll-mesh/atoll/query/global"
+	"github.com/atoll-mesh/atoll/query/peer"
 	"github.com/atoll-mesh/atoll/trust"
 	"github.com/atoll-mesh/atoll/wire/querypb"
 )
@@ -27,12 +28,22 @@ func (i *Island) neighbours() (self string, others []global.Island) {
 		case aggregates(member.Role):
 			id := member.Key.String()
 			facts := i.questions.Facts(id, member.Name)
-			origin := i.questions.Client(facts, m.asker(member.Key)).Noting(id).Hedged(m.askerBy(member.Key, rpc.Normal))
+			origin := m.client(facts, member.Key).Noting(id).Hedged(m.askerBy(member.Key, rpc.Normal))
 			others = append(others, global.WithCopies(origin, m.copiesOf(facts, held[accountName(member)])))
 		}
 		names[member.Name] = true
 	}
 	return self, append(others, m.departed(held, names)...)
+}
+
+// client asks a member.
+func (m *membership) client(facts global.Facts, key trust.Key) *peer.Client {
+	return m.island.questions.Client(facts, m.asker(key)).Speaking(func() uint32 {
+		if running := m.mesh.Load(); running != nil {
+			return running.Speaks(key)
+		}
+		return 0
+	})
 }
 
 // asker connects to a member when there is something to ask.

@@ -262,6 +262,13 @@ func (m *Mesh) Conn(k trust.Key, class rpc.Class) (grpc.ClientConnInterface, err
 	return m.clients.Conn(k, class), nil
 }
 
+// Speaks returns the protocol to speak with a member (wire.Version); 0 until it has
+// said hello.
+func (m *Mesh) Speaks(k trust.Key) uint32 {
+	info, _ := m.sessions.Get(k)
+	return info.Version
+}
+
 // Announce tells all members, soon, perhaps more than once or never.
 func (m *Mesh) Announce(ctx context.Context, hint []byte) error {
 	select {

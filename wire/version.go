@@ -2,10 +2,14 @@ package wire
 
 // Version is the protocol that this binary speaks: the date of the last change
 // that the other side can notice, as YYYYMMDD.
-const Version uint32 = 20261122
+const Version uint32 = 20261123
 
 // Oldest is the oldest protocol that this binary still speaks.
 const Oldest uint32 = 20261122
+
+// Remembered is the first protocol whose questions and answers say in headers what
+// they have in common with others, so that connections remember it.
+const Remembered uint32 = 20261123
 
 // Change is one entry of the protocol's history.
 type Change struct {
@@ -16,6 +20,7 @@ type Change struct {
 // History lists every version, the newest first.
 func History() []Change {
 	return []Change{
+		{Remembered, "questions and answers say in headers what they have in common with others"},
 		{20261122, "join, hello, membership, witness, signed documents and their anti-entropy"},
 	}
 }

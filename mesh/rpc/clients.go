@@ -72,6 +72,24 @@ type entry struct {
 	links [numClasses]*link
 	users int
 	last  time.Time
+	// patience is how long an urgent link is kept without calls, missed when one was
+	// last closed for that.
+	patience time.Duration
+	missed   time.Time
+}
+
+// keptLonger is how many times longer than others an urgent link is kept at most.
+const keptLonger = 9
+
+// wait sets the patience for a new urgent link. Where one was closed as idle not long
+// ago, the next is kept three times as long: rules and dashboards ask at intervals, and
+// a new link costs them a round trip and some 400 bytes.
+func (e *entry) wait(idle time.Duration, now time.Time) {
+	if e.missed.IsZero() || now.Sub(e.missed) > keptLonger*idle {
+		e.patience = idle
+		return
+	}
+	e.patience = min(3*max(e.patience, idle), keptLonger*idle)
 }
 
 // maxNamed bounds how many peers have a breaker in the metrics.
@@ -224,7 +242,14 @@ func (c *Clients) sweep(now time.Time) {
 	c.mu.Lock()
 	for _, e := range c.peers {
 		for class, l := range e.links {
-			if l != nil && l.calls == 0 && now.Sub(l.last) >= idle {
+			patience := idle
+			if Class(class) == Urgent {
+				patience = max(idle, e.patience)
+			}
+			if l != nil && l.calls == 0 && now.Sub(l.last) >= patience {
+				if Class(class) == Urgent {
+					e.missed = now
+				}
 				e.links[class] = nil
 				drop = append(drop, l)
 			}
@@ -287,7 +312,9 @@ func (c *Clients) link(e *entry, class Class) (*link, error) {
 		if err != nil {
 			return nil, err
 		}
-		e.links[class] = l
+		if e.links[class] = l; class == Urgent {
+			e.wait(time.Duration(c.limits.Idle), time.Now())
+		}
 	}
 	e.links[class].calls++
 	return e.links[class], nil

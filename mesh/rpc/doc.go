@@ -12,7 +12,7 @@
 // deadline. A handler's panic ends that call alone.
 //
 // Guaranteed by Clients: one HTTP/2 connection for each peer and class, opened
-// by the first call, gone after idle minutes, silent while idle; every call has
+// by the first call, gone when idle for a while, silent while idle; every call has
 // a deadline; a peer that does not answer is left alone for a while by a
 // circuit breaker; when bytes are owed and none comes the mesh is told within
 // Limits.StallAfter; an idempotent call whose connection broke before an answer

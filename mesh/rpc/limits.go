@@ -31,7 +31,8 @@ type Limits struct {
 	ConnectionsPerPeer int `yaml:"connections_per_peer"`
 	// Handshake is the time a new connection has until HTTP/2 is spoken on it.
 	Handshake model.Duration `yaml:"handshake"`
-	// Idle is how long a connection without calls is kept.
+	// Idle is how long a connection without calls is kept; an urgent one up to nine times
+	// as long, where calls come at such intervals.
 	Idle model.Duration `yaml:"idle"`
 	// Drain is how long open calls may go on when the server stops.
 	Drain model.Duration `yaml:"drain"`

@@ -112,9 +112,10 @@ func (q *attachedQuerier) Select(ctx context.Context, sorted bool, hints *storag
 	}
 	if hints != nil {
 		// The engine leaves out what it did not ask for, and upstream's way of cutting
-		// chunks panics where samples near the end are deleted.
+		// chunks panics where samples near the end are deleted. But timestamp(x @ t offset
+		// o) takes the newest sample up to t that is given, and leaves o to the store.
 		whole := *hints
-		whole.DisableTrimming = true
+		whole.DisableTrimming = !strings.HasSuffix(hints.Func, "timestamp")
 		hints = &whole
 	}
 	set := q.q.Select(ctx, sorted, hints, store...)

@@ -29,7 +29,8 @@ func grid(l global.Leaf, tail bool) result.Grid {
 	return result.Grid{Start: l.Start, Step: l.Step, Count: int((l.End-l.Start)/l.Step) + 1}
 }
 
-func (c *Codec) message(a *global.Answer, r *global.Request) (*querypb.Answer, error) {
+// message has of the rows' labels at most so many bytes apart.
+func (c *Codec) message(a *global.Answer, r *global.Request, apart int) (*querypb.Answer, error) {
 	m := &querypb.Answer{Oldest: a.Oldest, Newest: a.Newest, Epoch: a.Epoch, Settled: a.Settled}
 	if a.Promise != nil {
 		if m.Promise = a.Promise.Number; r.Tell {
@@ -38,11 +39,12 @@ func (c *Codec) message(a *global.Answer, r *global.Request) (*querypb.Answer, e
 	}
 	for i := range a.Leaves {
 		leaf := &a.Leaves[i]
-		rows, err := c.Encode(nil, &result.Result{Grid: grid(r.Leaves[i], leaf.Tail), Series: leaf.Rows})
+		rows, names, err := c.EncodeApart(nil, &result.Result{Grid: grid(r.Leaves[i], leaf.Tail), Series: leaf.Rows}, apart)
 		if err != nil {
 			return nil, fmt.Errorf("encode leaf %d: %w", i, err)
 		}
-		m.Leaves = append(m.Leaves, &querypb.LeafAnswer{Rows: rows, Notes: noteMessages(leaf.Notes), Mixed: leaf.Mixed, Read: leaf.Read, Tail: leaf.Tail})
+		apart -= len(names)
+		m.Leaves = append(m.Leaves, &querypb.LeafAnswer{Rows: rows, Labels: names, Notes: noteMessages(leaf.Notes), Mixed: leaf.Mixed, Read: leaf.Read, Tail: leaf.Tail})
 	}
 	for i := range a.Raw {
 		raw := &a.Raw[i]
@@ -82,7 +84,7 @@ func (c *Codec) answer(m *querypb.Answer, r *global.Request) (*global.Answer, er
 	}
 	a := &global.Answer{Oldest: m.GetOldest(), Newest: m.GetNewest(), Epoch: m.GetEpoch(), Settled: m.GetSettled()}
 	for i, leaf := range m.GetLeaves() {
-		res, err := c.decode(leaf.GetRows(), r.Share)
+		res, err := c.decode(leaf.GetRows(), leaf.GetLabels(), r.Share)
 		if err != nil {
 			return nil, fmt.Errorf("leaf %d: %w", i, err)
 		}
@@ -97,7 +99,7 @@ func (c *Codec) answer(m *querypb.Answer, r *global.Request) (*global.Answer, er
 		}
 	}
 	for i, raw := range m.GetRaw() {
-		res, err := c.decode(raw.GetSeries(), r.Share)
+		res, err := c.decode(raw.GetSeries(), nil, r.Share)
 		if err != nil {
 			return nil, fmt.Errorf("selection %d: %w", i, err)
 		}
@@ -119,9 +121,9 @@ func (c *Codec) answer(m *querypb.Answer, r *global.Request) (*global.Answer, er
 }
 
 // decode takes the memory for what it makes from the question's.
-func (c *Codec) decode(data []byte, share *global.Share) (res *result.Result, err error) {
+func (c *Codec) decode(data, names []byte, share *global.Share) (res *result.Result, err error) {
 	err = share.With(func(left int64) (int64, error) {
-		res, err = c.DecodeWithin(data, left)
+		res, err = c.DecodeApart(data, names, left)
 		if errors.Is(err, result.ErrLimit) && left >= 0 {
 			return 0, share.TooMuch()
 		}

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/atoll-mesh/atoll/query/global"
 	"github.com/atoll-mesh/atoll/wire/querypb"
@@ -26,6 +26,7 @@ type Client struct {
 	another func() (grpc.ClientConnInterface, error) // for a second question; may be nil
 	copyOf  string
 	id      string // under which promises are noted; "" for not at all
+	version func() uint32
 }
 
 var _ global.Island = (*Client)(nil)
@@ -38,7 +39,7 @@ func (c *Codec) Client(facts global.Facts, connect func() (grpc.ClientConnInterf
 // CopyOf asks in place of c's island for the copy that it keeps of another one's
 // samples, by the copy's name; facts are those of the other one.
 func (c *Client) CopyOf(name string, facts global.Facts) *Client {
-	return &Client{codec: c.codec, facts: facts, connect: c.connect, another: c.another, copyOf: name}
+	return &Client{codec: c.codec, facts: facts, connect: c.connect, another: c.another, copyOf: name, version: c.version}
 }
 
 // Noting notes what the island promises, for Facts of the codec.
@@ -54,35 +55,48 @@ func (c *Client) Facts() global.Facts { return c.facts }
 // Answer implements global.Island.
 func (c *Client) Answer(ctx context.Context, r *global.Request) (*global.Answer, error) {
 	asked := time.Now()
-	data, err := c.ask(ctx, r)
+	came, err := c.ask(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	var m querypb.Answer
-	if err := proto.Unmarshal(data, &m); err != nil {
-		return nil, fmt.Errorf("read the answer of island %q: %w", c.facts.Name, err)
-	}
-	a, err := c.codec.answer(&m, r)
+	m, err := came.read()
 	if err != nil {
 		return nil, fmt.Errorf("read the answer of island %q: %w", c.facts.Name, err)
 	}
-	if a.Stats.Bytes = int64(len(data)); c.id != "" {
-		c.codec.promises.heard(c.id, asked, &m)
+	a, err := c.codec.answer(m, r)
+	if err != nil {
+		return nil, fmt.Errorf("read the answer of island %q: %w", c.facts.Name, err)
+	}
+	if a.Stats.Bytes = came.size(); c.id != "" {
+		c.codec.promises.heard(c.id, asked, m)
 	}
 	return a, nil
 }
 
 // fetch puts the question over one connection; began hears of the first part.
-func (c *Client) fetch(ctx context.Context, connect func() (grpc.ClientConnInterface, error), r *global.Request, began func()) ([]byte, error) {
+func (c *Client) fetch(ctx context.Context, connect func() (grpc.ClientConnInterface, error), r *global.Request, began func()) (said, error) {
 	conn, err := connect()
 	if err != nil {
-		return nil, err
+		return said{}, err
 	}
-	stream, err := querypb.NewQueryClient(conn).Answer(ctx, c.question(r))
+	m, common := c.question(r), ""
+	if c.remembers() {
+		if common, m, err = takeCommon(m); err != nil {
+			return said{}, err
+		}
+		if common != "" {
+			ctx = metadata.AppendToOutgoingContext(ctx, questionKey, common)
+		}
+	}
+	stream, err := querypb.NewQueryClient(conn).Answer(ctx, m)
 	if err != nil {
-		return nil, err
+		return said{}, err
 	}
-	return gather(stream, mostBytes(r.Limits), r.Share, began)
+	data, err := gather(stream, mostBytes(r.Limits), r.Share, began)
+	if err != nil || common == "" {
+		return said{data: data}, err
+	}
+	return said{data, strings.Join(stream.Trailer().Get(answerKey), "")}, nil
 }
 
 func (c *Client) question(r *global.Request) *querypb.AnswerRequest {

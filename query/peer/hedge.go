@@ -72,13 +72,13 @@ func (c *Client) Hedged(connect func() (grpc.ClientConnInterface, error)) *Clien
 
 // attempt is what became of one of the two.
 type attempt struct {
-	data   []byte
+	said   said
 	err    error
 	second bool
 }
 
-// ask returns the bytes of an answer.
-func (c *Client) ask(ctx context.Context, r *global.Request) ([]byte, error) {
+// ask returns an answer as it came.
+func (c *Client) ask(ctx context.Context, r *global.Request) (said, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c.codec.hedges.asked()
@@ -88,8 +88,8 @@ func (c *Client) ask(ctx context.Context, r *global.Request) ([]byte, error) {
 	done, part := make(chan attempt, 2), make(chan struct{})
 	flows := sync.OnceFunc(func() { close(part) })
 	put := func(connect func() (grpc.ClientConnInterface, error), second bool) {
-		data, err := c.fetch(ctx, connect, r, flows)
-		done <- attempt{data, err, second}
+		came, err := c.fetch(ctx, connect, r, flows)
+		done <- attempt{came, err, second}
 	}
 	go put(c.connect, false)
 	var slow <-chan time.Time
@@ -127,9 +127,9 @@ func (c *Client) ask(ctx context.Context, r *global.Request) ([]byte, error) {
 			if one.err == nil || errors.As(one.err, &f) || pending == 0 {
 				c.codec.hedges.end(one, twice)
 				if one.err != nil && f == nil {
-					return nil, first
+					return said{}, first
 				}
-				return one.data, one.err
+				return one.said, one.err
 			}
 		}
 	}

@@ -150,18 +150,14 @@ func TestQuestionAndAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	matcher := cmp.Comparer(func(a, b *labels.Matcher) bool { return a.String() == b.String() })
-	if d := cmp.Diff(asked, got, matcher); d != "" {
+	if d := cmp.Diff(asked, got, sameMatchers()); d != "" {
 		t.Errorf("question (-asked +got):\n%s", d)
 	}
 	if answer.Stats.Bytes == 0 || answer.Stats.Series != 3 || answer.Stats.Samples != 5 {
 		t.Errorf("stats %+v", answer.Stats)
 	}
 	answer.Stats = global.Stats{}
-	exported := cmp.Comparer(func(a, b promql.Series) bool {
-		return labels.Equal(a.Metric, b.Metric) && cmp.Equal(a.Floats, b.Floats) && cmp.Equal(a.Histograms, b.Histograms)
-	})
-	if d := cmp.Diff(said, answer, cmp.Comparer(labels.Equal), exported); d != "" {
+	if d := cmp.Diff(said, answer, cmp.Comparer(labels.Equal), sameSeries()); d != "" {
 		t.Errorf("answer (-said +got):\n%s", d)
 	}
 }
@@ -352,25 +348,32 @@ func FuzzAnswer(f *testing.F) {
 				Labels: labels.FromStrings("a", "b"), Chunks: []global.Chunk{{MinTime: 5, MaxTime: 5, Encoding: chunkenc.EncXOR, Data: x.Bytes()}},
 			}}}},
 			Epoch: 5, Settled: 9,
-		}, asked)
+		}, asked, mostCommon)
 		if err != nil {
 			f.Fatal(err)
 		}
-		data, err := proto.Marshal(m)
+		whole := proto.CloneOf(m)
+		md, err := leaveCommon(m)
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(data)
-		f.Add(data[:len(data)/2])
+		for m, common := range map[*querypb.Answer]string{m: md.Get(answerKey)[0], whole: ""} {
+			data, err := proto.Marshal(m)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(data, common)
+			f.Add(data[:len(data)/2], common)
+		}
 	}
-	f.Add([]byte{0x0a, 0x00, 0x12, 0x00})
-	f.Fuzz(func(t *testing.T, data []byte) {
-		var m querypb.Answer
-		if proto.Unmarshal(data, &m) != nil {
+	f.Add([]byte{0x0a, 0x00, 0x12, 0x00}, "")
+	f.Fuzz(func(t *testing.T, data []byte, common string) {
+		m, err := said{data, common}.read()
+		if err != nil {
 			return
 		}
 		asked.Share = global.NewShare(1 << 20)
-		if a, err := codec.answer(&m, asked); err == nil && (len(a.Leaves) != 1 || len(a.Raw) != 1) {
+		if a, err := codec.answer(m, asked); err == nil && (len(a.Leaves) != 1 || len(a.Raw) != 1) {
 			t.Errorf("%d leaves, %d selections", len(a.Leaves), len(a.Raw))
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -60,6 +61,11 @@ func (s *Server) of(name string) (Answerer, error) {
 
 // Answer implements querypb.QueryServer.
 func (s *Server) Answer(m *querypb.AnswerRequest, stream grpc.ServerStreamingServer[querypb.AnswerPart]) error {
+	md, _ := metadata.FromIncomingContext(stream.Context())
+	m, inParts, err := putCommon(md, m)
+	if err != nil {
+		return invalid(err)
+	}
 	r, err := request(m)
 	if err != nil {
 		return invalid(err)
@@ -76,12 +82,28 @@ func (s *Server) Answer(m *querypb.AnswerRequest, stream grpc.ServerStreamingSer
 	if err != nil {
 		return err
 	}
-	message, err := s.codec.message(a, r)
+	return s.tell(stream, a, r, inParts)
+}
+
+// tell sends an answer; if asked in parts, in parts.
+func (s *Server) tell(stream grpc.ServerStreamingServer[querypb.AnswerPart], a *global.Answer, r *global.Request, inParts bool) error {
+	apart := 0
+	if inParts {
+		apart = mostCommon
+	}
+	message, err := s.codec.message(a, r, apart)
 	if errors.Is(err, result.ErrLimit) {
 		return stream.Send(&querypb.AnswerPart{Fault: &querypb.Fault{Kind: querypb.Fault_LIMIT, Text: err.Error()}})
 	}
 	if err != nil {
 		return err
+	}
+	if inParts {
+		common, err := leaveCommon(message)
+		if err != nil {
+			return err
+		}
+		stream.SetTrailer(common)
 	}
 	data, err := proto.Marshal(message)
 	if err != nil {

@@ -35,6 +35,7 @@ type decoder struct {
 	buckets  plane.HistogramReader
 	presence plane.Cursor
 	samples  sampleReader
+	apart    []byte // label sets that are not in the result
 	table    []float64
 	places   []int
 	points   int // left
@@ -48,6 +49,11 @@ func (c *Codec) Decode(b []byte) (*Result, error) { return c.DecodeWithin(b, -1)
 // beside the codec's own limits; a negative number adds none. A larger one is
 // ErrLimit.
 func (c *Codec) DecodeWithin(b []byte, memory int64) (*Result, error) {
+	return c.DecodeApart(b, nil, memory)
+}
+
+// DecodeApart decodes, as DecodeWithin does, a result whose label sets may be apart.
+func (c *Codec) DecodeApart(b, names []byte, memory int64) (*Result, error) {
 	u, err := c.unpacker()
 	if err != nil {
 		return nil, err
@@ -58,7 +64,7 @@ func (c *Codec) DecodeWithin(b []byte, memory int64) (*Result, error) {
 		limits.AllBuckets = int(min(int64(limits.AllBuckets), memory/bucketBytes))
 		limits.Series = int(min(int64(limits.Series), memory/seriesBytes))
 	}
-	d := &decoder{limits: limits, unpacker: u, points: limits.Points}
+	d := &decoder{limits: limits, unpacker: u, points: limits.Points, apart: names}
 	r, err := d.open(b)
 	if err != nil {
 		return nil, fmt.Errorf("decode a result of %d bytes: %w", len(b), err)
@@ -111,10 +117,8 @@ func (d *decoder) body(b []byte, flags byte, r *Result) (err error) {
 			return errLong
 		}
 	}
-	if flags&(flagSeries|flagChunks) != 0 {
-		if b, err = d.unpacker.Labels(b, &d.names, plane.LabelLimits{Labels: d.limits.Labels, Bytes: d.limits.LabelBytes, Total: d.limits.ColumnBytes}); err != nil {
-			return err
-		}
+	if b, err = d.labels(b, flags); err != nil {
+		return err
 	}
 	if flags&flagSeries != 0 {
 		if b, err = d.series(b, flags, r); err != nil {
@@ -142,6 +146,28 @@ func (d *decoder) body(b []byte, flags byte, r *Result) (err error) {
 		return errLong
 	}
 	return nil
+}
+
+// labels reads the label sets, in front of b or apart.
+func (d *decoder) labels(b []byte, flags byte) ([]byte, error) {
+	from := &b
+	if flags&flagApart != 0 {
+		from = &d.apart
+	}
+	switch {
+	case flags&(flagSeries|flagChunks) != 0:
+		rest, err := d.unpacker.Labels(*from, &d.names, plane.LabelLimits{Labels: d.limits.Labels, Bytes: d.limits.LabelBytes, Total: d.limits.ColumnBytes})
+		if err != nil {
+			return nil, err
+		}
+		*from = rest
+	case flags&flagApart != 0:
+		return nil, errKind
+	}
+	if len(d.apart) > 0 {
+		return nil, errLong
+	}
+	return b, nil
 }
 
 // series reads the series on the grid.

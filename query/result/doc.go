@@ -16,7 +16,8 @@
 //	body   = [labels] [series] [histograms] [chunks] [samples] [notes]
 //
 // Flags are a byte: 1 whole, 2 series, 4 histograms, 8 chunks, 16 notes, 32 samples,
-// not without chunks; whole means that the body is one column that holds it. Start
+// not without chunks, 64 labels apart; whole means that the body is one column that
+// holds it, labels apart that they are not in it: they travel beside the result. Start
 // and step are varints, count a uvarint: the times of the grid, in Unix ms. The crc is
 // the CRC-32C of all before it, in 4 bytes.
 //

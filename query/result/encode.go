@@ -28,32 +28,49 @@ type encoder struct {
 	notes    []byte
 	body     []byte
 	whole    []byte
+	apart    []byte // label sets that are not in body
 }
 
 // Encode appends the result to dst.
 func (c *Codec) Encode(dst []byte, r *Result) ([]byte, error) {
+	dst, _, err := c.EncodeApart(dst, r, 0)
+	return dst, err
+}
+
+// EncodeApart appends the result to dst, and gives its label sets apart if they take
+// no more than so many bytes. Those of another result of the same series are the same.
+func (c *Codec) EncodeApart(dst []byte, r *Result, most int) (_, names []byte, err error) {
 	e, err := c.encoder()
 	if err != nil {
-		return dst, err
+		return dst, nil, err
 	}
 	defer c.encoders.Put(e)
-	flags, err := e.encode(r)
+	flags, err := e.encode(r, most)
 	if err != nil {
-		return dst, fmt.Errorf("encode a result of %d series: %w", len(r.Series)+len(r.Chunks), err)
+		return dst, nil, fmt.Errorf("encode a result of %d series: %w", len(r.Series)+len(r.Chunks), err)
+	}
+	if flags&flagApart != 0 {
+		names = slices.Clone(e.apart)
 	}
 	start := len(dst)
 	dst = append(append(dst, magic, version, flags), e.body...)
-	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], crc32.MakeTable(crc32.Castagnoli))), nil
+	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], crc32.MakeTable(crc32.Castagnoli))), names, nil
 }
 
-// encode fills body.
-func (e *encoder) encode(r *Result) (flags byte, err error) {
+// encode fills body; label sets of no more than so many bytes are put apart.
+func (e *encoder) encode(r *Result, most int) (flags byte, err error) {
 	if err := e.check(r); err != nil {
 		return 0, err
 	}
 	e.reset()
 	if flags, err = e.gather(r); err != nil {
 		return 0, err
+	}
+	if most > 0 && flags&(flagSeries|flagChunks) != 0 {
+		e.packer.Begin(false)
+		if e.apart = e.packer.AppendLabels(e.apart[:0], &e.names); len(e.apart) <= most {
+			flags |= flagApart
+		}
 	}
 	head := binary.AppendVarint(e.body[:0], r.Grid.Start)
 	head = binary.AppendVarint(head, r.Grid.Step)
@@ -120,7 +137,7 @@ func (e *encoder) gather(r *Result) (flags byte, err error) {
 
 // columns appends the columns to b.
 func (e *encoder) columns(b []byte, flags byte) []byte {
-	if flags&(flagSeries|flagChunks) != 0 {
+	if flags&(flagSeries|flagChunks) != 0 && flags&flagApart == 0 {
 		b = e.packer.AppendLabels(b, &e.names)
 	}
 	if flags&flagSeries != 0 {

@@ -158,7 +158,8 @@ const (
 	flagChunks
 	flagNotes
 	flagSamples
-	allFlags = 1<<iota - 1
+	flagApart // the label sets are elsewhere
+	allFlags  = 1<<iota - 1
 )
 
 // Presence of a series' floats or histograms on the grid.

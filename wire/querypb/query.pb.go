@@ -826,7 +826,9 @@ type LeafAnswer struct {
 	Mixed bool    `protobuf:"varint,3,opt,name=mixed,proto3" json:"mixed,omitempty"`
 	Read  int64   `protobuf:"varint,4,opt,name=read,proto3" json:"read,omitempty"`
 	// tail says that rows begin after the leaf's known_until.
-	Tail          bool `protobuf:"varint,5,opt,name=tail,proto3" json:"tail,omitempty"`
+	Tail bool `protobuf:"varint,5,opt,name=tail,proto3" json:"tail,omitempty"`
+	// labels are those of rows that have theirs apart.
+	Labels        []byte `protobuf:"bytes,6,opt,name=labels,proto3" json:"labels,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -894,6 +896,13 @@ func (x *LeafAnswer) GetTail() bool {
 		return x.Tail
 	}
 	return false
+}
+
+func (x *LeafAnswer) GetLabels() []byte {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
 }
 
 type RawAnswer struct {
@@ -1625,14 +1634,15 @@ const file_querypb_query_proto_rawDesc = "" +
 	"\bpromised\x18\b \x01(\v2\x17.atoll.query.v1.PromiseR\bpromised\"S\n" +
 	"\aPromise\x12-\n" +
 	"\x06labels\x18\x01 \x03(\v2\x15.atoll.query.v1.LabelR\x06labels\x12\x19\n" +
-	"\bmin_time\x18\x02 \x01(\x03R\aminTime\"\x8a\x01\n" +
+	"\bmin_time\x18\x02 \x01(\x03R\aminTime\"\xa2\x01\n" +
 	"\n" +
 	"LeafAnswer\x12\x12\n" +
 	"\x04rows\x18\x01 \x01(\fR\x04rows\x12*\n" +
 	"\x05notes\x18\x02 \x03(\v2\x14.atoll.query.v1.NoteR\x05notes\x12\x14\n" +
 	"\x05mixed\x18\x03 \x01(\bR\x05mixed\x12\x12\n" +
 	"\x04read\x18\x04 \x01(\x03R\x04read\x12\x12\n" +
-	"\x04tail\x18\x05 \x01(\bR\x04tail\"O\n" +
+	"\x04tail\x18\x05 \x01(\bR\x04tail\x12\x16\n" +
+	"\x06labels\x18\x06 \x01(\fR\x06labels\"O\n" +
 	"\tRawAnswer\x12\x16\n" +
 	"\x06series\x18\x01 \x01(\fR\x06series\x12*\n" +
 	"\x05notes\x18\x02 \x03(\v2\x14.atoll.query.v1.NoteR\x05notes\".\n" +

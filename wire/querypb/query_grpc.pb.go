@@ -35,6 +35,12 @@ const (
 type QueryClient interface {
 	// Answer evaluates everything that one question wants of an island, or nothing.
 	// The parts' data, put together, is an Answer; a fault ends the stream.
+	//
+	// From 20261123 on, what a question has in common with others may be in a header,
+	// atoll-question-bin: an AnswerRequest. The message then has tell, and of each leaf
+	// and selector the times, known_until and epoch alone. What the answer to such a
+	// question has in common with others may be in a trailer, atoll-answer-bin: an Answer
+	// with oldest, epoch, promise and of each leaf the labels, which the parts leave out.
 	Answer(ctx context.Context, in *AnswerRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[AnswerPart], error)
 	// Labels lists label names or the values of one label.
 	Labels(ctx context.Context, in *LabelsRequest, opts ...grpc.CallOption) (*LabelsResponse, error)
@@ -118,6 +124,12 @@ func (c *queryClient) Exemplars(ctx context.Context, in *ExemplarsRequest, opts 
 type QueryServer interface {
 	// Answer evaluates everything that one question wants of an island, or nothing.
 	// The parts' data, put together, is an Answer; a fault ends the stream.
+	//
+	// From 20261123 on, what a question has in common with others may be in a header,
+	// atoll-question-bin: an AnswerRequest. The message then has tell, and of each leaf
+	// and selector the times, known_until and epoch alone. What the answer to such a
+	// question has in common with others may be in a trailer, atoll-answer-bin: an Answer
+	// with oldest, epoch, promise and of each leaf the labels, which the parts leave out.
 	Answer(*AnswerRequest, grpc.ServerStreamingServer[AnswerPart]) error
 	// Labels lists label names or the values of one label.
 	Labels(context.Context, *LabelsRequest) (*LabelsResponse, error)
