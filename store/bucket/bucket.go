@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -135,7 +136,8 @@ func (b *Bucket) Prepare(next Config, labels map[string]string) (commit, discard
 // keepView spares the new configuration of the same place a look from nothing.
 func (b *Bucket) keepView(old, next *place) {
 	v := b.view.Load()
-	if v.place != old || old.cfg.target() != next.cfg.target() || !maps.Equal(old.labels, next.labels) {
+	if v.place != old || old.cfg.target() != next.cfg.target() || !maps.Equal(old.labels, next.labels) ||
+		!slices.EqualFunc(old.cfg.AlsoRead, next.cfg.AlsoRead, maps.Equal) {
 		return
 	}
 	kept := *v

@@ -53,6 +53,10 @@ type Config struct {
 	UploadRate flow.Bytes `yaml:"upload_rate"`
 	// Cache bounds what is held on disk to read blocks back.
 	Cache flow.Bytes `yaml:"cache"`
+	// AlsoRead are external labels of others, such as a Prometheus with a Thanos
+	// sidecar: blocks with all the labels of one of these, and no more, are read as if
+	// they were this island's own, without those labels.
+	AlsoRead []map[string]string `yaml:"also_read"`
 }
 
 // TLS says how the service is recognized, and this island by it.
@@ -75,6 +79,9 @@ func Default() Config {
 
 // minCache holds the index of a block of some hundred thousand series.
 const minCache = 16 << 20
+
+// maxLabels bounds the external labels of blocks that are also read.
+const maxLabels = 64
 
 // Validate returns every fault joined into one error.
 func (c Config) Validate() error {
@@ -102,6 +109,11 @@ func (c Config) Validate() error {
 	}
 	if c.UploadRate < 0 {
 		add("bucket.upload_rate: %d must not be negative; 0 sets no limit", int64(c.UploadRate))
+	}
+	for i, labels := range c.AlsoRead {
+		if len(labels) == 0 || len(labels) > maxLabels {
+			add("bucket.also_read[%d]: has %d labels; give 1 to %d, all that the blocks to be read carry", i, len(labels), maxLabels)
+		}
 	}
 	if c.Cache < minCache {
 		add("bucket.cache: %s must be %s at least", c.Cache.Short(), flow.Bytes(minCache).Short())

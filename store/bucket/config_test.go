@@ -23,6 +23,7 @@ func TestConfig(t *testing.T) {
 		"bucket.interval":         func(c *Config) { c.Interval = -1 },
 		"bucket.upload_rate":      func(c *Config) { c.UploadRate = -1 },
 		"bucket.cache":            func(c *Config) { c.Cache = 1 },
+		"bucket.also_read[1]":     func(c *Config) { c.AlsoRead = []map[string]string{{"a": "b"}, {}} },
 	} {
 		c := Default()
 		change(&c)

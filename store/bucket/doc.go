@@ -3,7 +3,8 @@
 //
 // In: the blocks of a TSDB directory, and what lies in an S3-compatible bucket or
 // a directory. Out: the same blocks there under ULID/{index, chunks/NNNNNN,
-// meta.json}, and queriers over those of them that the TSDB no longer has.
+// meta.json}, and queriers over those of them that the TSDB no longer has, and over
+// blocks of others that the configuration names.
 //
 // Guaranteed:
 //   - a block counts as uploaded only after each of its files was compared with

@@ -30,6 +30,8 @@ const (
 type Meta struct {
 	tsdb.BlockMeta
 	Thanos Thanos `json:"thanos"`
+
+	adopted bool // another's, that is read as if it were this island's
 }
 
 // Thanos says whose block it is and what files it has. The names of its fields

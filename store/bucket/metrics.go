@@ -48,7 +48,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		swept:      counter("atoll_bucket_swept_blocks_total", "Unfinished uploads removed because their block is not here any more."),
 		lost:       counter("atoll_bucket_lost_blocks_total", "Blocks deleted before their upload because the disk was nearly full."),
 		blocks: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "atoll_bucket_blocks", Help: "Blocks seen in the bucket: this island's own, its downsampled ones, those of others, and those without a usable meta.json.",
+			Name: "atoll_bucket_blocks", Help: "Blocks seen in the bucket: this island's own, adopted ones of also_read, downsampled ones of both, those of others, and those without a usable meta.json.",
 		}, []string{"kind"}),
 		fetched:    counters("atoll_bucket_fetched_bytes_total", "Bytes read back, by what they are.", "kind", "index", "chunks"),
 		evicted:    counter("atoll_bucket_cache_evicted_blocks_total", "Blocks dropped from the cache to make room."),

@@ -24,9 +24,12 @@ const islandLabel = "island"
 type view struct {
 	at     time.Time
 	place  *place
-	raw    map[ulid.ULID]*Meta // this island's own
-	coarse map[ulid.ULID]*Meta // its downsampled ones
+	raw    map[ulid.ULID]*Meta // this island's own, and adopted ones
+	coarse map[ulid.ULID]*Meta // the downsampled ones of these
 	others map[ulid.ULID]bool
+	// strange are the external labels of others that are no islands, with one of their
+	// blocks; the first few.
+	strange map[string]ulid.ULID
 	// generation is a hash of the blocks that are read, 0 for none.
 	generation uint64
 }
@@ -48,6 +51,17 @@ func (p *place) mine(labels map[string]string) bool {
 	return maps.Equal(labels, p.labels)
 }
 
+// adopts reports whether a block with these labels is another's that is to be read.
+func (p *place) adopts(labels map[string]string) bool {
+	return slices.ContainsFunc(p.cfg.AlsoRead, func(l map[string]string) bool { return maps.Equal(l, labels) })
+}
+
+// Bounds of how many label sets of others are named in the log.
+const (
+	mostStrange = 16
+	maxStrange  = 1 << 10 // bytes of each
+)
+
 // look lists the bucket and reads what meta.json it does not know yet.
 func (b *Bucket) look(ctx context.Context, p *place) error {
 	list, err := p.list(ctx, "", false)
@@ -58,7 +72,7 @@ func (b *Bucket) look(ctx context.Context, p *place) error {
 	if old.place != p {
 		old = &view{}
 	}
-	next := &view{at: b.now(), place: p, raw: map[ulid.ULID]*Meta{}, coarse: map[ulid.ULID]*Meta{}, others: map[ulid.ULID]bool{}}
+	next := &view{at: b.now(), place: p, raw: map[ulid.ULID]*Meta{}, coarse: map[ulid.ULID]*Meta{}, others: map[ulid.ULID]bool{}, strange: maps.Clone(old.strange)}
 	var fresh []ulid.ULID
 	for _, o := range list {
 		id, err := ulid.ParseStrict(strings.TrimSuffix(o.key, "/"))
@@ -80,11 +94,34 @@ func (b *Bucket) look(ctx context.Context, p *place) error {
 	}
 	next.count()
 	b.view.Store(next)
-	b.m.blocks.WithLabelValues("own").Set(float64(len(next.raw)))
+	b.tellStrangers(old, next)
+	adopted := next.adopted()
+	b.m.blocks.WithLabelValues("own").Set(float64(len(next.raw) - adopted))
+	b.m.blocks.WithLabelValues("adopted").Set(float64(adopted))
 	b.m.blocks.WithLabelValues("downsampled").Set(float64(len(next.coarse)))
 	b.m.blocks.WithLabelValues("others").Set(float64(len(next.others)))
 	b.m.blocks.WithLabelValues("unusable").Set(float64(unusable))
 	return nil
+}
+
+// tellStrangers names, once, blocks that are not read and that no island wrote: an
+// existing bucket may be full of them.
+func (b *Bucket) tellStrangers(old, next *view) {
+	for _, labels := range slices.Sorted(maps.Keys(next.strange)) {
+		if _, told := old.strange[labels]; !told {
+			b.log.Info("the bucket has blocks that no island wrote, and that are not read",
+				"labels", labels, "for_example", next.strange[labels], "remedy", "list their labels in store.bucket.also_read, or leave them to thanos store")
+		}
+	}
+}
+
+func (v *view) adopted() (n int) {
+	for _, m := range v.raw {
+		if m.adopted {
+			n++
+		}
+	}
+	return n
 }
 
 // read sorts blocks by their meta.json. One that has none is on its way up or down.
@@ -113,9 +150,16 @@ func (v *view) read(ctx context.Context, ids []ulid.ULID) (unusable int, err err
 }
 
 func (v *view) add(m *Meta) {
+	m.adopted = !v.place.mine(m.Thanos.Labels)
 	switch {
-	case !v.place.mine(m.Thanos.Labels):
+	case m.adopted && !v.place.adopts(m.Thanos.Labels):
 		v.others[m.ULID] = true
+		if labels := fmt.Sprint(m.Thanos.Labels); m.Thanos.Labels[islandLabel] == "" && len(v.strange) < mostStrange {
+			if v.strange == nil {
+				v.strange = map[string]ulid.ULID{}
+			}
+			v.strange[labels[:min(len(labels), maxStrange)]] = m.ULID
+		}
 	case m.Thanos.Downsample.Resolution > 0:
 		v.coarse[m.ULID] = m
 	default:
@@ -146,11 +190,14 @@ func (v *view) count() {
 	v.generation = sum.Sum64()
 }
 
-// sources are all that went into this island's blocks there.
+// sources are all that went into this island's own blocks there.
 func (v *view) sources() map[ulid.ULID]bool {
 	out := map[ulid.ULID]bool{}
 	for _, blocks := range []map[ulid.ULID]*Meta{v.raw, v.coarse} {
 		for _, m := range blocks {
+			if m.adopted {
+				continue
+			}
 			for _, id := range m.Compaction.Sources {
 				out[id] = true
 			}

@@ -43,7 +43,7 @@ func (w *world) serve(url, bin string, args ...string) {
 
 // TestAttach: an island beside a Thanos that is there already, in its bucket, with
 // the settings and commands of docs/storage.md. Thanos Query answers about both, and
-// the island about what it was given of the past.
+// islands about what they were given, or may read, of the past.
 func TestAttach(t *testing.T) {
 	w := &world{t: t, dir: t.TempDir()}
 	bin := thanos(t)
@@ -98,6 +98,21 @@ store:
 	w.serve("http://"+web+"/-/ready", atoll, "run", "-c", file("atoll.yaml"))
 	eventually(t, "the island uploads", func() error { return uploads(filepath.Join(bucketDir, "islands"), "island", 1) })
 	expect(t, web, "of the past, asked of the island", `count(count_over_time(m[12h]))`, `{} 50`)
+
+	// Another one, which reads them where they are.
+	reader := free(t)
+	w.write(file("reader.yaml"), fmt.Sprintf(`
+island: {name: ams, data_dir: reader}
+http: {listen: ["%s"]}
+collect: {host: {enabled: false}, cgroup: {enabled: false}, self: {enabled: false}}
+store:
+  bucket:
+    type: filesystem
+    directory: %s
+    also_read: [{region: eu, replica: a}]
+`, reader, bucketDir))
+	w.serve("http://"+reader+"/-/ready", atoll, "run", "-c", file("reader.yaml"))
+	expect(t, reader, "of the past, read from the sidecar's blocks", `count by (island, replica) (count_over_time(m[12h]))`, `{} 50`)
 
 	store, stores, query := free(t), free(t), free(t)
 	w.serve("http://"+store+"/-/ready", bin, "store", "--objstore.config-file="+file("bucket.yml"), "--data-dir="+t.TempDir(), "--http-address="+store, "--grpc-address="+stores)
