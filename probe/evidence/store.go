@@ -1,0 +1,208 @@
+package evidence
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/atoll-mesh/atoll/flow/durable"
+)
+
+// ErrGone is of a bundle that is not there, or not any more.
+var ErrGone = errors.New("there is no such evidence")
+
+// Options is what a store is made of.
+type Options struct {
+	// Dir is made if it is not there.
+	Dir string
+	// MaxBytes bounds all bundles together, MaxAge each one's time. Both must be given.
+	MaxBytes int64
+	MaxAge   time.Duration
+	Logger   *slog.Logger
+}
+
+// Store keeps bundles. Its methods are safe for concurrent use.
+type Store struct {
+	o  Options
+	mu sync.Mutex
+	// kept are the bundles, the oldest first.
+	kept  []kept
+	bytes int64
+}
+
+type kept struct {
+	id   string
+	size int64
+}
+
+const ending = ".zip"
+
+// New opens the store and counts what is there. What a crash left unfinished, and
+// what is none of the store's, is removed or left alone.
+func New(o Options) (*Store, error) {
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open evidence: %w", err)
+	}
+	entries, err := os.ReadDir(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("open evidence: %w", err)
+	}
+	s := &Store{o: o}
+	for _, e := range entries {
+		id, rest, ok := strings.Cut(e.Name(), ending)
+		if _, err := ulid.ParseStrict(id); !ok || err != nil {
+			continue
+		}
+		if rest != "" { // a crash came between
+			if err := os.Remove(filepath.Join(o.Dir, e.Name())); err != nil {
+				return nil, fmt.Errorf("open evidence: %w", err)
+			}
+			continue
+		}
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("open evidence: %w", err)
+		}
+		s.kept = append(s.kept, kept{id, info.Size()})
+		s.bytes += info.Size()
+	}
+	slices.SortFunc(s.kept, func(a, b kept) int { return cmp.Compare(a.id, b.id) })
+	return s, nil
+}
+
+// Put keeps a bundle, and lets older ones go for it. A bundle that alone is larger
+// than the store is refused.
+func (s *Store) Put(m *Manifest) error {
+	content, err := archive(m)
+	if err != nil {
+		return fmt.Errorf("keep evidence: %w", err)
+	}
+	size := int64(len(content))
+	if size > s.o.MaxBytes {
+		return fmt.Errorf("keep evidence: the bundle has %d bytes, all together may have %d", size, s.o.MaxBytes)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at, there := slices.BinarySearchFunc(s.kept, m.ID, func(k kept, id string) int { return cmp.Compare(k.id, id) })
+	if there {
+		return fmt.Errorf("keep evidence: %s is there already", m.ID)
+	}
+	if err := durable.Write(s.path(m.ID), 0o600, content); err != nil {
+		return fmt.Errorf("keep evidence: %w", err)
+	}
+	s.kept = slices.Insert(s.kept, at, kept{m.ID, size})
+	s.bytes += size
+	return s.shrink(time.Time{})
+}
+
+// Expire removes what is older than MaxAge.
+func (s *Store) Expire(now time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.shrink(now.Add(-s.o.MaxAge))
+}
+
+// shrink removes the oldest bundles while there are too many bytes, and those from
+// before a time.
+func (s *Store) shrink(before time.Time) error {
+	n := 0
+	for n < len(s.kept) && (s.bytes > s.o.MaxBytes || s.time(n).Before(before)) {
+		k := s.kept[n]
+		if err := os.Remove(s.path(k.id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			s.kept = slices.Delete(s.kept, 0, n)
+			return fmt.Errorf("let evidence go: %w", err)
+		}
+		s.bytes -= k.size
+		n++
+	}
+	s.kept = slices.Delete(s.kept, 0, n)
+	return nil
+}
+
+func (s *Store) time(n int) time.Time {
+	return ulid.Time(ulid.MustParse(s.kept[n].id).Time())
+}
+
+// Archive returns a bundle as it is sent and downloaded. The caller closes it.
+func (s *Store) Archive(id string) (content io.ReadSeekCloser, size int64, err error) {
+	if _, err := ulid.ParseStrict(id); err != nil {
+		return nil, 0, fmt.Errorf("evidence %q: %w", id, ErrGone)
+	}
+	f, err := os.Open(s.path(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, fmt.Errorf("evidence %q: %w", id, ErrGone)
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("open evidence: %w", err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, errors.Join(fmt.Errorf("open evidence: %w", err), f.Close())
+	}
+	return f, info.Size(), nil
+}
+
+// Manifest reads what a bundle is about.
+func (s *Store) Manifest(id string) (*Manifest, error) {
+	f, size, err := s.Archive(id)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return ReadManifest(f.(io.ReaderAt), size)
+}
+
+// File returns one file of a bundle, at most limit bytes of it.
+func (s *Store) File(id, name string, limit int64) ([]byte, error) {
+	f, size, err := s.Archive(id)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return Open(f.(io.ReaderAt), size, name, limit)
+}
+
+// List returns the newest bundles that match, at most limit, the newest first. Of
+// those that cannot be read any more it says so in the log.
+func (s *Store) List(limit int, match func(*Manifest) bool) (all []*Manifest) {
+	s.mu.Lock()
+	ids := slices.Clone(s.kept)
+	s.mu.Unlock()
+	for _, k := range slices.Backward(ids) {
+		if len(all) == limit {
+			break
+		}
+		m, err := s.Manifest(k.id)
+		switch {
+		case errors.Is(err, ErrGone): // let go meanwhile
+		case err != nil:
+			s.o.Logger.Warn("evidence cannot be read", "id", k.id, "err", err)
+		case match == nil || match(m):
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// Room is how many bundles are kept, and their bytes.
+func (s *Store) Room() (bundles int, size int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.kept), s.bytes
+}
+
+func (s *Store) path(id string) string { return filepath.Join(s.o.Dir, id+ending) }

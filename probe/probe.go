@@ -1,0 +1,238 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/discovery"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
+	"github.com/prometheus/prometheus/storage"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/atoll-mesh/atoll/health"
+	"github.com/atoll-mesh/atoll/probe/definition"
+	"github.com/atoll-mesh/atoll/probe/emit"
+	"github.com/atoll-mesh/atoll/probe/guard"
+	"github.com/atoll-mesh/atoll/probe/protocol"
+	"github.com/atoll-mesh/atoll/probe/protocol/path"
+	"github.com/atoll-mesh/atoll/probe/schedule"
+)
+
+// Set is what is to be probed, as it was read.
+type Set struct {
+	// Modules are those of the module file; the built-in ones are always there.
+	Modules definition.Modules
+	// Local are this island's own definitions, which no other island knows; Shared
+	// are those of the network.
+	Local, Shared []*definition.Definition
+	// Dir is where relative paths in definitions begin.
+	Dir string
+}
+
+// Observation is one result, for those who make more of it than samples.
+type Observation struct {
+	Definition *definition.Definition
+	// Shared tells that other islands know the definition too.
+	Shared bool
+	// Target is the label instance, Address set where each address is a target.
+	Target  string
+	Address netip.Addr
+	// At is when the probe began, and the time of its samples.
+	At     time.Time
+	Result *protocol.Result
+}
+
+// Options are what a Prober needs.
+type Options struct {
+	Config Config
+	Set    Set
+	// Store takes the samples.
+	Store storage.AppendableV2
+	// Labels are this island's, its name being the label "island".
+	Labels func() map[string]string
+	// Members are the islands that live, this one among them; nil, or none, where there
+	// is no network.
+	Members func() []schedule.Member
+	// Own are the addresses of this island's mesh, which are not probed.
+	Own func() []netip.AddrPort
+	// Observe gets every result, in the goroutine of its probe; nil for nobody.
+	Observe func(Observation)
+	// Discovery are the metrics of the discovery mechanisms; nil makes some.
+	Discovery  *discovery.SDMetrics
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+	Health     *health.List
+
+	// table replaces the probers in tests, resolver the system's.
+	table    map[string]protocol.Func
+	resolver protocol.Resolver
+}
+
+// Prober probes.
+type Prober struct {
+	opts      Options
+	log       *slog.Logger
+	m         *metrics
+	warnings  warnings
+	table     map[string]protocol.Func
+	way       *path.Path // the probers that share sockets
+	guard     *guard.Guard
+	limiter   *guard.Limiter
+	emitter   *emit.Emitter
+	scheduler *schedule.Scheduler
+	discovery *finder
+	names     *follower
+	memory    protocol.Memory // of what probes need again
+
+	plan atomic.Pointer[plan]
+	// changed asks for targets to be made anew.
+	changed chan struct{}
+
+	mu      sync.RWMutex
+	targets map[string]*target
+	found   map[string][]*targetgroup.Group
+	spreads map[string]schedule.Spread // of the definitions, by name
+	leftOut int                        // targets over the limit
+}
+
+// New checks the configuration; it starts nothing.
+func New(o Options) (*Prober, error) {
+	if o.Store == nil || o.Labels == nil {
+		return nil, errors.New("making the prober: Store and Labels must be set")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if err := o.Config.Validate(); err != nil {
+		return nil, err
+	}
+	p := &Prober{
+		opts: o, log: o.Logger, warnings: declare(o.Health), table: o.table,
+		changed: make(chan struct{}, 1), targets: map[string]*target{}, way: path.New(),
+	}
+	if p.table == nil {
+		p.table = table(p.way)
+	}
+	var err error
+	if p.m, err = newMetrics(o.Registerer); err != nil {
+		return nil, err
+	}
+	if p.guard, err = guard.New(guard.Options{Rules: o.Config.rules(), Own: o.Own, Resolver: o.resolver, Registerer: o.Registerer}); err != nil {
+		return nil, err
+	}
+	p.limiter = p.guard.Limit(o.Config.Rate)
+	if p.emitter, err = emit.New(o.Store, o.Registerer); err != nil {
+		return nil, err
+	}
+	if p.scheduler, err = schedule.New(schedule.Options{Concurrency: o.Config.Concurrency, Registerer: o.Registerer}); err != nil {
+		return nil, err
+	}
+	if p.discovery, err = newFinder(o); err != nil {
+		return nil, err
+	}
+	p.names = newFollower(p.guard.For(guard.Defined), p.change)
+	p.adopt(p.makePlan(o.Config, o.Set))
+	return p, nil
+}
+
+// lookInterval is how often the island's labels and the network's members are
+// compared with what targets were made for.
+const lookInterval = 2 * time.Second
+
+// Run probes until ctx ends. It may be called once.
+func (p *Prober) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	p.discovery.apply(p.plan.Load())
+	g.Go(func() error { return p.discovery.run(ctx, p.discovered) })
+	g.Go(func() error { return p.names.run(ctx) })
+	g.Go(func() error { return p.way.Run(ctx) })
+	g.Go(func() error { return p.scheduler.Run(ctx) })
+	g.Go(func() error { p.follow(ctx); return nil })
+	return g.Wait()
+}
+
+// follow keeps the targets as they should be.
+func (p *Prober) follow(ctx context.Context) {
+	tick := time.NewTicker(lookInterval)
+	defer tick.Stop()
+	var before surroundings
+	for first := true; ; first = false {
+		now := p.surroundings()
+		if first || !now.equal(before) {
+			p.rebuild(now)
+			before = now
+		}
+		p.look()
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-p.changed:
+			before = surroundings{}
+		}
+	}
+}
+
+func (p *Prober) change() {
+	select {
+	case p.changed <- struct{}{}:
+	default: // it is asked for already
+	}
+}
+
+func (p *Prober) discovered(found map[string][]*targetgroup.Group) {
+	p.mu.Lock()
+	p.found = found
+	p.mu.Unlock()
+	p.change()
+}
+
+// Prepare checks a new section and new definitions; commit puts them in force.
+func (p *Prober) Prepare(cfg Config, set Set) (commit, discard func(), err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, nil, err
+	}
+	rules, err := p.guard.Prepare(cfg.rules())
+	if err != nil {
+		return nil, nil, err
+	}
+	next := p.makePlan(cfg, set)
+	return func() {
+		rules()
+		p.limiter.Set(cfg.Rate)
+		p.scheduler.SetConcurrency(cfg.Concurrency)
+		p.adopt(next)
+		p.discovery.apply(next)
+		p.change()
+	}, func() {}, nil
+}
+
+// Modules are all modules that this island has.
+func (p *Prober) Modules() definition.Modules { return p.plan.Load().modules }
+
+// All are the modules that definitions of a set may name.
+func (s Set) All() definition.Modules { return definition.Builtin().With(s.Modules) }
+
+// self is this island among the members.
+func (p *Prober) self() schedule.Member {
+	ls := p.opts.Labels()
+	return schedule.Member{Name: ls["island"], Labels: ls}
+}
+
+func sortMembers(members []schedule.Member) []schedule.Member {
+	members = slices.Clone(members)
+	slices.SortFunc(members, func(a, b schedule.Member) int {
+		if a.Name < b.Name {
+			return -1
+		}
+		return 1
+	})
+	return members
+}

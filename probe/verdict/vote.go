@@ -1,0 +1,43 @@
+package verdict
+
+import "time"
+
+// Vantage is who votes, and where it stands.
+type Vantage struct {
+	Name, Region, Country, ISP string
+}
+
+// Vote is what one vantage says of one target.
+type Vote struct {
+	Vantage Vantage
+	State   State
+	// Since is when the vantage came to think so, At its last probe.
+	Since, At time.Time
+	// Code and Words are why, of the newest probe that says so.
+	Code, Words string
+	// Bad of Of last probes were not as they should be.
+	Bad, Of int
+	// Uplink is why the vantage's own way out is bad, "" if it is not. Then State says
+	// nothing about the target.
+	Uplink string
+}
+
+// Uplink tells the trouble of a vantage from that of its targets, by all that the
+// vantage probes: most targets of different names do not fail by themselves at one
+// time.
+type Uplink struct {
+	// Hosts and Failing count the host names that the vantage probes, and those of
+	// which nothing answers it.
+	Hosts, Failing int
+	// Healthy counts those of Failing that other vantages reach: without any it may as
+	// well be that all these targets are down. Negative where nobody was asked.
+	Healthy int
+}
+
+// enoughHosts are so many that it is no accident if most of them fail.
+const enoughHosts = 4
+
+// Bad reports whether the vantage's own way out is to blame.
+func (u Uplink) Bad() bool {
+	return u.Hosts >= enoughHosts && u.Failing*4 >= u.Hosts*3 && u.Healthy != 0
+}
