@@ -8,7 +8,7 @@ BIN := bin/atoll
 # Packages whose tests drive whole processes: built without the race detector.
 E2E := ./test/e2e/...
 # Packages whose tests lay networks of processes; they need root.
-LAB := ./test/mesh ./test/scale ./test/interop ./lab/archipelago
+LAB := ./test/mesh ./test/scale ./test/interop ./test/probe ./lab/archipelago
 GOTESTSUM := go run gotest.tools/gotestsum@v1.13.0
 # Sixty whole processes want more of a machine than other work leaves; test-long
 # plays them.
@@ -40,7 +40,7 @@ vet: ## formatting and go vet
 CHECKERS = ./aggregate/conform ./aggregate/share ./aggregate/home ./query/global
 
 test-unit: ## unit and integration tests with the race detector, checkers without it
-	go test -race $$(go list ./... | grep -v -e /test/e2e -e /test/mesh -e /test/scale -e /test/interop -e /lab/archipelago $(patsubst ./%,-e '%$$',$(CHECKERS)))
+	go test -race $$(go list ./... | grep -v -e /test/e2e -e /test/mesh -e /test/scale -e /test/interop -e /test/probe -e /lab/archipelago $(patsubst ./%,-e '%$$',$(CHECKERS)))
 	go test -race -short $(CHECKERS)
 	CGO_ENABLED=0 go test $(CHECKERS)
 
@@ -55,6 +55,7 @@ test-lab: build ## real networks: NATs, partitions, hostile members, crowds, oth
 test-long: build ## the ten-minute edge profile, Thanos, VictoriaMetrics, and long fuzzing
 	-$(MAKE) others
 	CGO_ENABLED=0 ATOLL_LONG=1 PATH="$(CURDIR)/bin/others:$$PATH" go test -count=1 -p 1 -timeout 60m -v $(E2E) $(LAB) ./test/thanos
+	CGO_ENABLED=0 ATOLL_LONG=1 go test -count=1 -timeout 60m ./query/global
 	CGO_ENABLED=0 ATOLL_TEST_VMAGENT="$(CURDIR)/bin/others" go test -count=1 -v -run TestLive ./test/vmagent
 	$(MAKE) fuzz FUZZTIME=2m
 

@@ -6,7 +6,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/atoll-mesh/atoll/aggregate/rule"
-	"github.com/atoll-mesh/atoll/config/decode"
+	"github.com/atoll-mesh/atoll/decode"
 )
 
 // aggregatePart reads the rules that aggregate.rules names or holds.

@@ -19,6 +19,7 @@ import (
 	"github.com/atoll-mesh/atoll/mesh/enrol"
 	"github.com/atoll-mesh/atoll/mesh/witness"
 	"github.com/atoll-mesh/atoll/portal"
+	"github.com/atoll-mesh/atoll/probe"
 	"github.com/atoll-mesh/atoll/query"
 	"github.com/atoll-mesh/atoll/replica"
 	"github.com/atoll-mesh/atoll/replicate"
@@ -39,6 +40,7 @@ type Config struct {
 	Budget  budget.Config
 
 	Aggregate aggregate.Config
+	Probe     probe.Config
 
 	Mesh       mesh.Config
 	Membership enrol.Config
@@ -53,6 +55,9 @@ type Config struct {
 	Alertmanager *amconfig.Config
 	// AggregateRules are what aggregate.rules holds or names; nil without.
 	AggregateRules *rule.Set
+	// Probes are what probe.modules and probe.definitions name and hold, and the shared
+	// definitions.
+	Probes probe.Set
 	// Path is the file this was loaded from, "" for Default.
 	Path string
 	// Warnings are what is worth telling the operator at start.
@@ -115,6 +120,7 @@ func defaults() *Config {
 		Budget:  budget.Default(),
 
 		Aggregate: aggregate.Default(),
+		Probe:     probe.Default(),
 
 		Mesh:       mesh.Default(),
 		Membership: enrol.Default(),

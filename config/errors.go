@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/atoll-mesh/atoll/config/decode"
+	"github.com/atoll-mesh/atoll/decode"
 )
 
 // Error is one thing wrong with a configuration file.

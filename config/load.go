@@ -13,7 +13,7 @@ import (
 	promconfig "github.com/prometheus/prometheus/config"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/atoll-mesh/atoll/config/decode"
+	"github.com/atoll-mesh/atoll/decode"
 )
 
 // loader gathers what one Load finds. Checks go on after an error, so that the
@@ -193,6 +193,7 @@ type top struct {
 	Alert      any `yaml:"alert"`
 	Budget     any `yaml:"budget"`
 	Aggregate  any `yaml:"aggregate"`
+	Probe      any `yaml:"probe"`
 	Mesh       any `yaml:"mesh"`
 	Membership any `yaml:"membership"`
 	Replica    any `yaml:"replica"`
@@ -219,6 +220,7 @@ func (c *Config) sections() []section {
 		{"alert", &c.Alert, func() error { return c.Alert.Validate() }},
 		{"budget", &c.Budget, func() error { return c.Budget.Validate() }},
 		{"aggregate", &c.Aggregate, func() error { return c.Aggregate.Validate() }},
+		{"probe", &c.Probe, func() error { return c.Probe.Validate() }},
 		{"mesh", &c.Mesh, func() error { return c.Mesh.Validate() }},
 		{"membership", &c.Membership, func() error { return c.Membership.Validate() }},
 		{"replica", &c.Replica, func() error { return c.Replica.Validate() }},
@@ -268,6 +270,7 @@ func (l *loader) atoll(path string) *Config {
 	if !decode.IsNull(aggregateRules) {
 		l.aggregatePart(src, aggregateRules, c)
 	}
+	l.probePart(src, r.Node, c)
 	l.webConfig(src, r.Node, c)
 	if len(l.errs.Fatal()) == 0 {
 		l.advise(src, r.Node, c)
@@ -384,6 +387,9 @@ func (l *loader) resolve(src source, root *yaml.Node, c *Config) {
 	}
 	if decode.IsNull(&c.Aggregate.Rules) {
 		c.Aggregate.Rules = yaml.Node{}
+	}
+	if decode.IsNull(&c.Probe.Definitions) {
+		c.Probe.Definitions = yaml.Node{}
 	}
 	if written(root, "island.data_dir") {
 		c.Island.DataDir = src.join(c.Island.DataDir)

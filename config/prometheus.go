@@ -14,7 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/atoll-mesh/atoll/collect"
-	"github.com/atoll-mesh/atoll/config/decode"
+	"github.com/atoll-mesh/atoll/decode"
 )
 
 // document is a Prometheus configuration that loaded.

@@ -9,7 +9,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/atoll-mesh/atoll/alert"
-	"github.com/atoll-mesh/atoll/config/decode"
+	"github.com/atoll-mesh/atoll/decode"
 )
 
 // ruleFiles checks every file that rule_files names or matches.

@@ -12,7 +12,8 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/atoll-mesh/atoll/aggregate/rule"
-	"github.com/atoll-mesh/atoll/config/decode"
+	"github.com/atoll-mesh/atoll/decode"
+	"github.com/atoll-mesh/atoll/probe/definition"
 )
 
 // Kinds of shared documents that become part of an island's configuration.
@@ -20,6 +21,7 @@ const (
 	SharedRules     = "rules"
 	SharedScrape    = "scrape"
 	SharedAggregate = "aggregate"
+	SharedProbe     = definition.Kind
 )
 
 // Shared is a document that all islands hold and some of them obey.
@@ -28,8 +30,11 @@ type Shared struct {
 	// "island"; none means all islands.
 	Islands []*labels.Matcher
 	// Content is the document without its line about islands, which is left blank:
-	// a rule file, a file of scrape_configs, or one of stream aggregation rules.
+	// a rule file, a file of scrape_configs, one of stream aggregation rules, or a
+	// definition of probes.
 	Content []byte
+	// Probe is what such a definition says; nil for the other kinds.
+	Probe *definition.Definition
 }
 
 // For reports whether an island with these labels is meant.
@@ -44,7 +49,7 @@ func ReadShared(kind, file string, text []byte) (Shared, error) {
 	src := source{file: file, dir: directory(file)}
 	s := Shared{Content: text}
 	root := l.parse(src, text)
-	if root != nil {
+	if root != nil && kind != SharedProbe { // its from says where it holds
 		s.Islands, s.Content = l.islands(src, root, text)
 	}
 	if len(l.errs.Fatal()) == 0 {
@@ -56,6 +61,9 @@ func ReadShared(kind, file string, text []byte) (Shared, error) {
 		case SharedAggregate:
 			_, err := readAggregate(file, s.Content)
 			l.ruleErrors(src, root, file, err)
+		case SharedProbe:
+			name, _ := strings.CutPrefix(file, SharedProbe+"/")
+			s.Probe = l.probeDocument(src, root, strings.TrimPrefix(name, SharedProbe), s.Content)
 		}
 	}
 	if fatal := l.errs.tidy(nil).Fatal(); len(fatal) > 0 {
@@ -113,8 +121,8 @@ func (l *loader) scrapeDocument(src source, content []byte) {
 type Applied struct {
 	// Rules is a pattern.
 	Rules string
-	// Scrape and Aggregate are paths.
-	Scrape, Aggregate []string
+	// Scrape, Aggregate and Probe are paths.
+	Scrape, Aggregate, Probe []string
 }
 
 // WithShared returns a copy of c that also reads what is applied. What does not go
@@ -122,7 +130,8 @@ type Applied struct {
 // the order given, each with its reason.
 func (c *Config) WithShared(a Applied) (next *Config, left []error) {
 	next, left = c.withScrape(a.Rules, a.Scrape)
-	return next, append(left, next.joinAggregate(a.Aggregate)...)
+	left = append(left, next.joinAggregate(a.Aggregate)...)
+	return next, append(left, next.joinProbe(a.Probe)...)
 }
 
 // readAggregate reads a shared document: unlike a local file it means the same on

@@ -29,7 +29,7 @@ import (
 const statementPrefix = "statement/"
 
 // sharedKinds are the documents that islands obey as if they were local files.
-var sharedKinds = [...]string{config.SharedRules, config.SharedScrape, config.SharedAggregate}
+var sharedKinds = [...]string{config.SharedRules, config.SharedScrape, config.SharedAggregate, config.SharedProbe}
 
 // sharedDir holds the files that shared documents of a kind become.
 func sharedDir(dataDir, kind string) string {
@@ -44,7 +44,7 @@ func (i *Island) withShared(c *config.Config) *config.Config {
 	}
 	next, left := c.WithShared(config.Applied{
 		Rules:  filepath.Join(sharedDir(c.Island.DataDir, config.SharedRules), "*.yml"),
-		Scrape: applied(config.SharedScrape), Aggregate: applied(config.SharedAggregate),
+		Scrape: applied(config.SharedScrape), Aggregate: applied(config.SharedAggregate), Probe: applied(config.SharedProbe),
 	})
 	if len(left) == 0 {
 		i.sharedLeft.Clear()
@@ -60,6 +60,8 @@ func (i *Island) validateDocument(kind string, value []byte) error {
 	case config.SharedRules, config.SharedScrape, config.SharedAggregate:
 		_, err := config.ReadShared(kind, kind, value)
 		return err
+	case config.SharedProbe:
+		return i.validateProbe(value)
 	case strings.TrimSuffix(silencePrefix, "/"):
 		return alert.CheckSilence(value)
 	case common.KindRules:
@@ -189,7 +191,7 @@ func (m *membership) apply(key string, d *replicapb.Document) bool {
 		shared, err := config.ReadShared(kind, key, d.GetValue())
 		if err != nil {
 			m.log.Warn("shared document is not obeyed", "document", key, "error", err)
-		} else if shared.For(m.labels()) {
+		} else if shared.For(m.labels()) && m.probesHere(shared, d) {
 			content = shared.Content
 		}
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/atoll-mesh/atoll/flow/send"
 	"github.com/atoll-mesh/atoll/mesh/control"
 	"github.com/atoll-mesh/atoll/portal"
+	"github.com/atoll-mesh/atoll/probe"
 	"github.com/atoll-mesh/atoll/query"
 	"github.com/atoll-mesh/atoll/replicate"
 	"github.com/atoll-mesh/atoll/store"
@@ -50,13 +51,14 @@ type rooms struct {
 	dimension *dimension.Generator
 	replicate *replicate.Replicator
 	router    *router.Router // nil if what is received is stored
+	probe     *probe.Prober
 
 	portal  *portal.Portal
 	control net.Listener
 
 	// The portal must hold its address before the others are made: they put it
 	// into links. Until then their routes answer 503.
-	queryRoutes, alertRoutes lateHandler
+	queryRoutes, alertRoutes, probeRoutes lateHandler
 }
 
 // start makes every room and starts it: what stores first, what feeds last.
@@ -101,6 +103,7 @@ func (i *Island) start(ctx context.Context) error {
 		i.steps.start("router", r.runRouter)
 	}
 	i.steps.start("collect", r.collect.Run)
+	i.steps.start("probe", r.probe.Run)
 	i.steps.start("watch", i.watchFiles)
 	r.budget.Trim()
 	return nil
@@ -171,6 +174,9 @@ func (i *Island) build(r *rooms) (err error) {
 	if err != nil {
 		return err
 	}
+	if err = i.buildProbe(r, cfg, folded); err != nil {
+		return err
+	}
 	if err = i.buildSend(r, cfg); err != nil {
 		return err
 	}
@@ -192,6 +198,7 @@ func (i *Island) build(r *rooms) (err error) {
 	}
 	r.queryRoutes.set(r.query.Handler())
 	r.alertRoutes.set(r.alert.Handler())
+	r.probeRoutes.set(r.probe.Handler())
 	return nil
 }
 
@@ -212,6 +219,10 @@ func (i *Island) newPortal(r *rooms, cfg *config.Config) (*portal.Portal, error)
 		"/api/v2/":          &r.alertRoutes,
 
 		"GET " + aggregate.TopPath: http.HandlerFunc(i.topRoute),
+
+		"GET " + probe.RequestPath:     &r.probeRoutes,
+		"GET " + probe.DefinitionsPath: &r.probeRoutes,
+		"GET " + probe.TargetsPath:     &r.probeRoutes,
 	})
 	return portal.New(portal.Options{
 		Config: cfg.HTTP, Logger: i.room("portal"), Registerer: i.registry, Gatherer: i.gatherer,
@@ -304,6 +315,7 @@ func (i *Island) preparable() []room {
 		{"router", r.prepareRouter},
 		{"dimension", func(c *config.Config) (func(), func(), error) { return r.dimension.Prepare(c.Aggregate.Dimension) }},
 		{"collect", func(c *config.Config) (func(), func(), error) { return r.collect.Prepare(c.Collect, c.Prometheus) }},
+		{"probe", func(c *config.Config) (func(), func(), error) { return r.probe.Prepare(c.Probe, c.Probes) }},
 		{"mesh", i.prepareMembership},
 	}
 }

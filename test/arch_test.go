@@ -30,7 +30,7 @@ var storeys = [][]string{
 	{"mesh", "replica", "replicate", "collect", "probe", "edge", "aggregate", "store", "query", "alert", "asset", "distribute", "portal"},
 	{"ui"},
 	{"trust"},
-	{"flow", "wire", "budget", "policy"},
+	{"flow", "wire", "budget", "policy", "decode"},
 	{"health"},
 }
 

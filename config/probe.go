@@ -1,0 +1,78 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/atoll-mesh/atoll/decode"
+	"github.com/atoll-mesh/atoll/probe/definition"
+)
+
+// probePart reads the module file that probe.modules names and the definitions that
+// stand in probe.definitions.
+func (l *loader) probePart(src source, root *yaml.Node, c *Config) {
+	c.Probes.Dir = src.dir
+	if n, exact := decode.At(root, "probe.modules"); exact && n.Kind == yaml.ScalarNode && !decode.IsNull(n) && n.Value != "" {
+		path, text, ok := l.text(src, n, "probe.modules")
+		if ok {
+			modules, err := definition.ReadModules(path, text)
+			l.definitionErrors(src, n, "probe.modules", err)
+			c.Probes.Modules = modules
+		}
+		c.Probe.Modules = path
+	}
+	n, exact := decode.At(root, "probe.definitions")
+	if !exact || decode.IsNull(n) {
+		return
+	}
+	definitions, err := definition.ReadList(src.file, "probe.definitions", n)
+	l.definitionErrors(src, n, "probe.definitions", err)
+	c.Probes.Local = definitions
+	modules := c.Probes.All()
+	for i, d := range definitions {
+		if _, ok := d.Resolve(modules); !ok {
+			field := decode.Item("probe.definitions", n, i)
+			at, _ := decode.At(root, field+".module")
+			l.add(src, at, field+".module", "%q: there is no such module; there are %s", d.Module.Name, strings.Join(modules.Names(), ", "))
+		}
+	}
+}
+
+// definitionErrors takes over what stands against a file of modules or definitions.
+func (l *loader) definitionErrors(src source, n *yaml.Node, field string, err error) {
+	var problems definition.Errors
+	if errors.As(err, &problems) {
+		l.problems(problems.File, problems.Problems)
+	} else if err != nil {
+		l.add(src, n, field, "%v", err)
+	}
+}
+
+func (l *loader) probeDocument(src source, root *yaml.Node, name string, text []byte) *definition.Definition {
+	d, err := definition.Read(name, src.file, text)
+	l.definitionErrors(src, root, "", err)
+	return d
+}
+
+// joinProbe adds the shared definitions; whether they go together with the others
+// is the room's to say.
+func (c *Config) joinProbe(files []string) (left []error) {
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		var d *definition.Definition
+		if err == nil {
+			d, err = definition.Read(strings.TrimSuffix(filepath.Base(file), ".yml"), file, text)
+		}
+		if err != nil {
+			left = append(left, fmt.Errorf("%s: %w", file, err))
+			continue
+		}
+		c.Probes.Shared = append(c.Probes.Shared, d)
+	}
+	return left
+}
