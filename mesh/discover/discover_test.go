@@ -354,7 +354,9 @@ func TestSurplusIsClosed(t *testing.T) {
 		t.Error("a relay's connection was closed")
 	}
 	// What others opened is theirs to close.
+	kept.mu.Lock()
 	clear(kept.wanted)
+	kept.mu.Unlock()
 	(&keeper{d: kept.Discover}).closeSurplus(time.Now().Add(time.Hour))
 	if !connected(kept.Host, b.ID()) {
 		t.Error("an incoming connection was closed")

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
+
 	"github.com/atoll-mesh/atoll/probe/protocol"
 )
 
@@ -49,6 +51,19 @@ func TestHostileFrames(t *testing.T) {
 			_, _ = io.Copy(io.Discard, c)
 		}
 	}
+	// What is said of a stream before it is opened means nothing.
+	asked := func(first, then string) func(net.Conn) {
+		return func(c net.Conn) {
+			_, _ = io.WriteString(c, first)
+			_, _ = io.CopyN(io.Discard, c, int64(len(http2.ClientPreface)))
+			frames := http2.NewFramer(io.Discard, c)
+			for f, err := frames.ReadFrame(); err == nil; f, err = frames.ReadFrame() {
+				if f.Header().Type == http2.FrameHeaders {
+					_, _ = io.WriteString(c, then)
+				}
+			}
+		}
+	}
 	for name, c := range map[string]struct {
 		server func(net.Conn)
 		limit  time.Duration
@@ -59,7 +74,7 @@ func TestHostileFrames(t *testing.T) {
 		"settings":     {says(settings), 300 * time.Millisecond, protocol.RequestTimeout, "no answer came"},
 		"garbage":      {says("HTTP/1.1 400 Bad Request\r\n\r\n"), patience, protocol.Malformed, "broke off"},
 		"go away":      {says(settings + "\x00\x00\x08\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x0b"), patience, protocol.Malformed, "broke off"},
-		"reset":        {says(settings + "\x00\x00\x04\x03\x00\x00\x00\x00\x01\x00\x00\x00\x02"), patience, protocol.Malformed, "broke off"},
+		"reset":        {asked(settings, "\x00\x00\x04\x03\x00\x00\x00\x00\x01\x00\x00\x00\x02"), patience, protocol.Malformed, "broke off"},
 		"closes":       {func(c net.Conn) { _, _ = c.Read(make([]byte, 4096)) }, patience, protocol.ConnectionReset, ""},
 		"large frame":  {says(settings + "\xff\xff\xff\x00\x00\x00\x00\x00\x01"), patience, protocol.Malformed, "broke off"},
 		"endless head": {endless(settings+"\x00\x00\x01\x01\x00\x00\x00\x00\x01\x88", "\x00\x00\x01\x09\x00\x00\x00\x00\x01\x88"), patience, protocol.Malformed, "broke off"},
