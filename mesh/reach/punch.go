@@ -20,6 +20,9 @@ import (
 
 const (
 	punchTimeout = 5 * time.Second
+	// firstPunch leaves the attempt that the library makes by itself on a new
+	// relayed connection (three of punchTimeout) its time.
+	firstPunch = time.Minute
 	// spareAfter is how long a relayed connection without streams stays beside a
 	// direct one.
 	spareAfter   = 30 * time.Second
@@ -29,9 +32,8 @@ const (
 	maxPunchRows = 4096
 )
 
-// punchAfter is the wait after each attempt; the last one repeats. The first is made
-// when a relayed peer has said what it speaks.
-var punchAfter = [...]time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour}
+// punchAfter is the wait before each further attempt; the last one repeats.
+var punchAfter = [...]time.Duration{firstPunch, 5 * time.Minute, 15 * time.Minute, time.Hour}
 
 // row is what is known about the way to one peer.
 type row struct {
@@ -111,7 +113,7 @@ func (p *puncher) service(make bool) *holepunch.Service {
 	if p.svc != nil || !make || len(p.mine) == 0 {
 		return p.svc
 	}
-	svc, err := holepunch.NewService(arranged{p.host}, p.ids, p.lastAddrs,
+	svc, err := holepunch.NewService(p.host, p.ids, p.lastAddrs,
 		holepunch.WithTracer(p), holepunch.DirectDialTimeout(punchTimeout))
 	if err != nil {
 		p.log.Warn("hole punching is not possible", "err", err)
@@ -163,7 +165,7 @@ func (p *puncher) look(now time.Time) []peer.ID {
 			continue
 		}
 		if r == nil && len(p.rows) < maxPunchRows {
-			r = &row{next: now}
+			r = &row{next: now.Add(punchAfter[0])}
 			p.rows[id] = r
 		}
 		if r == nil {
@@ -177,7 +179,8 @@ func (p *puncher) look(now time.Time) []peer.ID {
 			}
 			r.at = at
 		}
-		if svc && !r.running && !now.Before(r.next) && arranges(p.host.ID(), id, conns) && identified(p.host, id) {
+		// Only the side that was connected to may open the punching protocol.
+		if svc && !r.running && !now.Before(r.next) && inbound(conns) {
 			r.running = true
 			due = append(due, id)
 		}
@@ -229,6 +232,15 @@ func relayedIdle(conns []network.Conn) []network.Conn {
 	return out
 }
 
+func inbound(conns []network.Conn) bool {
+	for _, c := range conns {
+		if c.Stat().Direction == network.DirInbound {
+			return true
+		}
+	}
+	return false
+}
+
 func (p *puncher) postpone(id peer.ID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -277,8 +289,8 @@ func (r *row) wait(cut bool, now time.Time) {
 		r.cut++
 		r.next = now.Add(punchTick)
 	default:
-		r.next = now.Add(punchAfter[r.step])
 		r.cut, r.step = 0, min(r.step+1, len(punchAfter)-1)
+		r.next = now.Add(punchAfter[r.step])
 	}
 }
 
@@ -321,7 +333,7 @@ func (p *puncher) Trace(e *holepunch.Event) {
 		if len(p.rows) >= maxPunchRows {
 			return
 		}
-		r = &row{next: time.Now()}
+		r = &row{next: time.Now().Add(punchAfter[0])}
 		p.rows[e.Remote] = r
 	}
 	switch ev := e.Evt.(type) {
@@ -331,7 +343,6 @@ func (p *puncher) Trace(e *holepunch.Event) {
 	case *holepunch.ProtocolErrorEvt:
 		r.err, r.last = ev.Error, time.Now()
 	case *holepunch.StartHolePunchEvt:
-		p.log.Debug("punching a hole", "peer", e.Remote, "towards", ev.RemoteAddrs, "rtt", ev.RTT)
 		r.theirs = r.theirs[:0]
 		for _, s := range ev.RemoteAddrs {
 			if a, err := ma.NewMultiaddr(s); err == nil && len(r.theirs) < 32 {
@@ -339,7 +350,6 @@ func (p *puncher) Trace(e *holepunch.Event) {
 			}
 		}
 	case *holepunch.EndHolePunchEvt:
-		p.log.Debug("a hole was punched, or not", "peer", e.Remote, "ok", ev.Success, "after", ev.EllapsedTime, "err", ev.Error)
 		r.attempts++
 		r.last, r.err = time.Now(), ev.Error
 		p.count(ev.Success)

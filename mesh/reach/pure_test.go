@@ -198,52 +198,20 @@ func TestWaitForNextAttempt(t *testing.T) {
 		cut, again bool
 		after      time.Duration
 	}{
-		{false, false, time.Minute},
+		{false, false, 5 * time.Minute},
 		{true, false, punchTick},
 		{true, false, punchTick},
 		{true, false, punchTick},
-		{true, false, 5 * time.Minute}, // it cannot punch
+		{true, false, 15 * time.Minute}, // it cannot punch
 		{true, false, punchTick},
-		{false, false, 15 * time.Minute},
 		{false, false, time.Hour},
 		{false, false, time.Hour},
 		{false, true, 0},
-		{false, false, time.Minute},
+		{false, false, 5 * time.Minute},
 	} {
 		r.again = want.again
 		if r.wait(want.cut, now); r.next.Sub(now) != want.after || r.again {
 			t.Errorf("attempt %d: next after %v, want %v; %+v", i, r.next.Sub(now), want.after, r)
-		}
-	}
-}
-
-// directed is a connection of which only the direction is known.
-type directed struct {
-	network.Conn
-	direction network.Direction
-}
-
-func (d directed) Stat() network.ConnStats {
-	return network.ConnStats{Stats: network.Stats{Direction: d.direction}}
-}
-
-// TestArranges: of two islands exactly one begins with punching, whoever connected to
-// whom, and however often.
-func TestArranges(t *testing.T) {
-	in, out := directed{direction: network.DirInbound}, directed{direction: network.DirOutbound}
-	for _, tc := range []struct {
-		here, there  []network.Conn
-		first, other bool
-	}{
-		{[]network.Conn{in}, []network.Conn{out}, true, false},
-		{[]network.Conn{out}, []network.Conn{in}, false, true},
-		{[]network.Conn{out, out}, []network.Conn{in, in}, false, true},
-		{[]network.Conn{in, out}, []network.Conn{out, in}, true, false},
-		{[]network.Conn{out, in, in}, []network.Conn{in, out, out}, true, false},
-		{nil, nil, false, false},
-	} {
-		if first, other := arranges("a", "b", tc.here), arranges("b", "a", tc.there); first != tc.first || other != tc.other {
-			t.Errorf("with %d and %d connections: %v and %v, want %v and %v", len(tc.here), len(tc.there), first, other, tc.first, tc.other)
 		}
 	}
 }

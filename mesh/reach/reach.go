@@ -65,8 +65,6 @@ type Reach struct {
 	kick         chan struct{}
 	forgetRelays atomic.Bool
 	renewRelays  atomic.Bool
-	sightKick    chan struct{}
-	sightAgain   atomic.Bool
 }
 
 // New checks the options; it starts nothing. The host is made with HostOptions,
@@ -87,7 +85,7 @@ func New(o Options) (*Reach, error) {
 	if o.OnNetwork == nil {
 		o.OnNetwork = func() {}
 	}
-	r := &Reach{opts: o, log: o.Logger, metrics: newMetrics(o.Registerer), book: newBook(), kick: make(chan struct{}, 1), sightKick: make(chan struct{}, 1)}
+	r := &Reach{opts: o, log: o.Logger, metrics: newMetrics(o.Registerer), book: newBook(), kick: make(chan struct{}, 1)}
 	r.now.Store(&decision{reach: network.ReachabilityUnknown, why: "not decided yet", drop: map[string]bool{}})
 	r.metrics.setReachability(network.ReachabilityUnknown)
 	r.probe = &prober{log: o.Logger, metrics: r.metrics, key: o.Key, wanted: r.wantedProbes, learnt: func() { poke(r.kick) },
@@ -212,8 +210,6 @@ func (r *Reach) NetworkChanged(why string) {
 	r.forgetRelays.Store(true)
 	poke(r.relays.kick)
 	r.probe.forget()
-	r.sightAgain.Store(true)
-	poke(r.sightKick)
 	r.punch.again("")
 	poke(r.kick)
 	r.opts.OnNetwork()
@@ -280,9 +276,6 @@ func (r *Reach) Run(ctx context.Context) error {
 	defer cancel()
 	wg.Go(func() { watch(ctx, r.NetworkChanged) })
 	wg.Go(func() { r.keepRelays(ctx) })
-	if r.opts.Config.Punch {
-		wg.Go(func() { r.sight(ctx) })
-	}
 	wg.Go(func() { r.punch.run(ctx) })
 	wg.Go(func() {
 		if err := r.probe.run(ctx, h); err != nil {
@@ -368,7 +361,6 @@ func (r *Reach) keepRelays(ctx context.Context) {
 			want = min(want, spares)
 		}
 		next := r.relays.round(ctx, want, r.forgetRelays.Swap(false), r.renewRelays.Swap(false), time.Now())
-		poke(r.sightKick)
 		timer.Reset(time.Until(next))
 	}
 }
