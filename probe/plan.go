@@ -73,6 +73,9 @@ func (p *Prober) adopt(next *plan) {
 	for _, u := range next.uses {
 		if u.problem == "" {
 			usable++
+			if keys := u.Unheeded(); len(keys) > 0 {
+				p.log.Warn("keys of a definition of probes have no effect yet", "definition", u.Name, "keys", strings.Join(keys, ", "))
+			}
 			continue
 		}
 		faults = append(faults, fmt.Sprintf("definition %q: %s", u.Name, u.problem))

@@ -73,8 +73,27 @@ func (d *Definition) fill() {
 		d.Addresses = AddressesFirst
 	}
 	if d.History.IsZero() {
-		d.History = History{Need: 2, Of: 3}
+		d.History = defaultHistory()
 	}
+}
+
+func defaultHistory() History { return History{Need: 2, Of: 3} }
+
+// Unheeded are the keys that were written, are well-formed, and from which nothing
+// follows yet: every vantage still speaks for itself.
+func (d *Definition) Unheeded() (keys []string) {
+	for _, k := range []struct {
+		name    string
+		written bool
+	}{
+		{"owner", d.Owner != ""}, {"severity", d.Severity != ""}, {"quorum", d.Quorum != Quorum{}},
+		{"history", d.History != defaultHistory()}, {"evidence", d.Evidence != Evidence{}}, {"compare", d.Compare != nil},
+	} {
+		if k.written {
+			keys = append(keys, k.name)
+		}
+	}
+	return keys
 }
 
 // The values of Definition.Addresses.

@@ -52,8 +52,8 @@ type Expect struct {
 	// MinSize and MaxSize of the body in bytes.
 	MinSize int64 `yaml:"min_size,omitempty"`
 	MaxSize int64 `yaml:"max_size,omitempty"`
-	// Within bounds the whole probe and Phases each phase by its name; what is later is
-	// degraded, not down.
+	// Within bounds the whole probe and Phases each phase by its name; what is later
+	// fails with the reason slow.
 	Within model.Duration            `yaml:"within,omitempty"`
 	Phases map[string]model.Duration `yaml:"phases,omitempty"`
 }

@@ -1,0 +1,23 @@
+package definition
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestUnheeded(t *testing.T) {
+	for text, want := range map[string][]string{
+		"targets: [https://a.example.com/]\n":                                                                 nil,
+		"targets: [https://a.example.com/]\nowner: x\nquorum: {page: 3}\nhistory: 1 of 1\n":                   {"owner", "quorum", "history"},
+		"targets: [https://a.example.com/]\nseverity: x\nevidence: {capture: true}\ncompare: {max_age: 1m}\n": {"severity", "evidence", "compare"},
+	} {
+		d, err := Read("a", "a.yml", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, d.Unheeded()); diff != "" {
+			t.Errorf("%s%s", text, diff)
+		}
+	}
+}
