@@ -17,13 +17,16 @@ import (
 // stand in probe.definitions.
 func (l *loader) probePart(src source, root *yaml.Node, c *Config) {
 	c.Probes.Dir = src.dir
+	known := true // what modules there are
 	if n, exact := decode.At(root, "probe.modules"); exact && n.Kind == yaml.ScalarNode && !decode.IsNull(n) && n.Value != "" {
 		path, text, ok := l.text(src, n, "probe.modules")
 		if ok {
 			modules, err := definition.ReadModules(path, text)
 			l.definitionErrors(src, n, "probe.modules", err)
 			c.Probes.Modules = modules
+			known = err == nil
 		}
+		known = known && ok
 		c.Probe.Modules = path
 	}
 	n, exact := decode.At(root, "probe.definitions")
@@ -32,9 +35,14 @@ func (l *loader) probePart(src source, root *yaml.Node, c *Config) {
 	}
 	definitions, err := definition.ReadList(src.file, "probe.definitions", n)
 	l.definitionErrors(src, n, "probe.definitions", err)
-	c.Probes.Local = definitions
+	if err == nil {
+		c.Probes.Local = definitions
+	}
 	modules := c.Probes.All()
 	for i, d := range definitions {
+		if !known || d == nil || d.Module.IsZero() { // said already
+			continue
+		}
 		if _, ok := d.Resolve(modules); !ok {
 			field := decode.Item("probe.definitions", n, i)
 			at, _ := decode.At(root, field+".module")

@@ -119,14 +119,16 @@ func Read(name, file string, text []byte) (*Definition, error) {
 }
 
 // ReadList reads a list of definitions that stands in a file at a field, such as
-// probe.definitions; each has a name of its own. The error is of type Errors.
+// probe.definitions; each has a name of its own. There is one for each item, nil where
+// nothing could be read, also beside an error, which is of type Errors: then they are
+// good for looking for further mistakes only.
 func ReadList(file, field string, list *yaml.Node) ([]*Definition, error) {
 	r := &reader{file: file}
 	if list.Kind != yaml.SequenceNode {
 		r.fail(list, field, "expected a list (lines that begin with -), found %s", decode.Describe(list))
 		return nil, r.err()
 	}
-	var all []*Definition
+	all := make([]*Definition, len(list.Content))
 	first := map[string]int{}
 	for i, n := range list.Content {
 		path := decode.Item(field, n, i)
@@ -141,12 +143,9 @@ func ReadList(file, field string, list *yaml.Node) ([]*Definition, error) {
 			r.fail(n, path+".name", "%q is the name of the definition in line %d; each has its own", d.Name, line)
 		}
 		first[d.Name] = n.Line
-		all = append(all, d)
+		all[i] = d
 	}
-	if err := r.err(); err != nil {
-		return nil, err
-	}
-	return all, nil
+	return all, r.err()
 }
 
 func (r *reader) parse(text []byte) *yaml.Node {

@@ -49,6 +49,7 @@ func TestHostileFrames(t *testing.T) {
 		return func(c net.Conn) {
 			_, _ = io.WriteString(c, text)
 			_, _ = io.Copy(io.Discard, c)
+			<-t.Context().Done() // it is the client that ends the connection
 		}
 	}
 	// What is said of a stream before it is opened means nothing.

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -84,7 +85,7 @@ func (p *probe) http2(a *ask, conn *tls.Conn) (*answer, bool) {
 	first := l.end(p.r)
 	if err != nil {
 		cc.Close()
-		p.failFrames(err)
+		p.failFrames(cause(err, conn))
 		return nil, false
 	}
 	resp.Request = a.Request
@@ -92,6 +93,19 @@ func (p *probe) http2(a *ask, conn *tls.Conn) (*answer, bool) {
 		resp.Body.Close()
 		cc.Close()
 	})}, true
+}
+
+// cause is the server's end of conn where the library says only that there is no
+// connection: it had ended before the request was to be sent.
+func cause(err error, conn *tls.Conn) error {
+	if !strings.Contains(err.Error(), "conn could not be established") {
+		return err
+	}
+	_, end := conn.Read(make([]byte, 1)) // crypto/tls repeats the error it had
+	if errors.Is(end, io.EOF) || errors.Is(end, syscall.ECONNRESET) {
+		return end
+	}
+	return err
 }
 
 // failFrames is failAnswer for the errors of HTTP/2 and 3.
