@@ -9,6 +9,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 
+	"github.com/atoll-mesh/atoll/mesh/gate"
 	"github.com/atoll-mesh/atoll/mesh/gossip"
 	"github.com/atoll-mesh/atoll/mesh/ident"
 	"github.com/atoll-mesh/atoll/mesh/reach"
@@ -171,7 +172,7 @@ func (m *Mesh) remember(k trust.Key) {
 	p := ident.Peer(k)
 	var addrs []ma.Multiaddr
 	for _, c := range m.swarm.ConnsToPeer(p) {
-		if c.Stat().Direction == network.DirOutbound && !reach.Relayed(c) {
+		if gate.Dialled(c) && !reach.Relayed(c) {
 			addrs = append(addrs, c.RemoteMultiaddr())
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -312,6 +313,17 @@ func (m *Mesh) Addresses() []ma.Multiaddr {
 		return m.host.Addrs()
 	default:
 		return nil
+	}
+}
+
+// Seen is the public address from which most other islands see this one come, invalid
+// while that is not known.
+func (m *Mesh) Seen() netip.Addr {
+	select {
+	case <-m.ready:
+		return m.reach.Seen()
+	default:
+		return netip.Addr{}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/atoll-mesh/atoll/mesh/carrier"
+	"github.com/atoll-mesh/atoll/mesh/gate"
 	"github.com/atoll-mesh/atoll/mesh/ident"
 	"github.com/atoll-mesh/atoll/mesh/pulse"
 	"github.com/atoll-mesh/atoll/mesh/reach"
@@ -51,7 +52,7 @@ func (m *Mesh) best(p peer.ID, tcpOnly bool) network.Conn {
 		if !isTCP(c.RemoteMultiaddr()) {
 			n += 2
 		}
-		if (c.Stat().Direction == network.DirOutbound) != (c.LocalPeer() < p) {
+		if gate.Dialled(c) != (c.LocalPeer() < p) {
 			n++
 		}
 		return n

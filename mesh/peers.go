@@ -12,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 
 	"github.com/atoll-mesh/atoll/mesh/carrier"
+	"github.com/atoll-mesh/atoll/mesh/gate"
 	"github.com/atoll-mesh/atoll/mesh/ident"
 	"github.com/atoll-mesh/atoll/mesh/reach"
 	"github.com/atoll-mesh/atoll/mesh/rpc"
@@ -121,7 +122,7 @@ func (m *Mesh) connected(_ network.Network, c network.Conn) {
 	m.sessions.Reset(k)
 	m.events.poke(k)
 	m.tasks.do(func(ctx context.Context) {
-		if c.Stat().Direction == network.DirOutbound {
+		if gate.Dialled(c) {
 			m.greet(ctx, c)
 			return
 		}
@@ -144,7 +145,7 @@ func (m *Mesh) greet(ctx context.Context, c network.Conn) {
 		}
 		_ = c.Close()
 		// Who keeps this island out hangs up after the handshake.
-		if ctx.Err() == nil && c.Stat().Direction == network.DirOutbound && m.best(c.RemotePeer(), false) == nil {
+		if ctx.Err() == nil && gate.Dialled(c) && m.best(c.RemotePeer(), false) == nil {
 			m.keptOut(k)
 		}
 	}

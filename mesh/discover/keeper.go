@@ -12,6 +12,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+
+	"github.com/atoll-mesh/atoll/mesh/gate"
 )
 
 const (
@@ -259,7 +261,7 @@ func (k *keeper) closeSurplus(now time.Time) {
 	cm := d.opts.Host.ConnManager()
 	for _, c := range d.opts.Host.Network().Conns() {
 		p := c.RemotePeer()
-		if c.Stat().Direction != network.DirOutbound || now.Sub(c.Stat().Opened) < idle || cm.IsProtected(p, "") || d.opts.Keep(p) {
+		if !gate.Dialled(c) || now.Sub(c.Stat().Opened) < idle || cm.IsProtected(p, "") || d.opts.Keep(p) {
 			continue
 		}
 		d.mu.Lock()

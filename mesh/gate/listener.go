@@ -219,7 +219,7 @@ func (ts *Transports) Inject(ctx context.Context, a ma.Multiaddr, p peer.ID) err
 }
 
 // Hand gives a connection that this island dialled to the swarm, which takes it for
-// an inbound one; with an error it is closed.
+// an inbound one (Dialled knows better); with an error it is closed.
 func (ts *Transports) Hand(ctx context.Context, c transport.CapableConn) error {
 	ts.mu.Lock()
 	l := ts.listen
@@ -229,7 +229,7 @@ func (ts *Transports) Hand(ctx context.Context, c transport.CapableConn) error {
 		return transport.ErrListenerClosed
 	}
 	select {
-	case l.out <- c:
+	case l.out <- handed{c}:
 		select {
 		case <-l.closed: // perhaps after Close has drained
 			l.drain()

@@ -54,6 +54,7 @@ type line struct {
 	due     time.Time
 	probing chan struct{} // closed when the probe under way is over; nil without one
 	urgent  bool          // somebody waits for bytes of this connection
+	joined  bool          // and began to when the probe under way had been sent
 	missed  int           // probes in a row without an answer
 	vitals  Vitals
 }
@@ -105,7 +106,7 @@ func (w *Watch) Check(p peer.ID) {
 	var probes []<-chan struct{}
 	for c, l := range w.lines {
 		if c.RemotePeer() == p {
-			l.urgent = true
+			l.urgent, l.joined = true, l.probing != nil
 			if done := w.probe(c, l); done != nil {
 				probes = append(probes, done)
 			}
@@ -204,14 +205,19 @@ func (w *Watch) examine(ctx context.Context, c network.Conn, l *line) {
 func (w *Watch) note(l *line, outcome string, rtt time.Duration) (dead bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	urgent := l.urgent
-	l.probing, l.urgent = nil, false
+	urgent, joined := l.urgent, l.joined
+	l.probing, l.urgent, l.joined = nil, false, false
 	switch outcome {
 	case "answered":
 		l.vitals.answer(rtt)
 		l.missed = 0
-	case "failed", "late":
+	case "failed":
 		l.missed = 0
+	case "late":
+		l.missed = 0
+		if joined { // what came may have come before anybody waited
+			l.urgent, l.due = true, time.Now()
+		}
 	case "starved":
 		l.due = time.Now().Add(Patience)
 	case "missed":

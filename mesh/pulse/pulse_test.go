@@ -131,6 +131,26 @@ func TestCheckFindsABlackHoleInTime(t *testing.T) {
 	})
 }
 
+// TestCheckWhileAProbeIsUnderWay has a path die between the last bytes that came and
+// somebody who waits for more.
+func TestCheckWhileAProbeIsUnderWay(t *testing.T) {
+	run(t, func(t *testing.T, f *fixture) {
+		c := &conn{}
+		c.rtt.Store(-1)
+		f.Add(c)
+		time.Sleep(tick + 300*time.Millisecond)
+		c.received.Add(1)
+		f.Check("peer")
+		if f.died() != 0 {
+			t.Error("dead although bytes had come")
+		}
+		time.Sleep(Patience + 2*tick)
+		if f.died() != 1 {
+			t.Errorf("dead %d after another probe was due", f.died())
+		}
+	})
+}
+
 func TestBytesAreLife(t *testing.T) {
 	run(t, func(t *testing.T, f *fixture) {
 		c := &conn{}

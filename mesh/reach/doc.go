@@ -12,9 +12,11 @@
 //   - Relaying is for members that Permit names; it has no limit of bytes or time
 //     per connection, and all of it together keeps to Config.RelayRate.
 //   - A reservation that is lost is replaced at once while another relay is known.
-//   - Hole punching is tried again, after 1, 5, 15, then every 60 minutes, and at
-//     once when a network changed: here, or at the peer (PunchAnew); never when
-//     Config.Punch is false.
+//   - Hole punching is tried again, after 1, 5, 15, then every 60 minutes (every 5
+//     where there was a direct connection), and at once when a network changed:
+//     here, or at the peer (PunchAnew); never when Config.Punch is false. One of
+//     the two sides begins, the other one where that does not. What relays see of
+//     this island over QUIC is asked for where they are connected over TCP.
 //   - Run leaves no goroutine of this package behind.
 //
 // Who listens to what in go-libp2p v0.51.0: host.EvtLocalReachabilityChanged

@@ -82,6 +82,14 @@ func (b *book) add(p peer.ID, remote, local, observed ma.Multiaddr, ports map[fa
 	return !known || old.end != o
 }
 
+// has reports whether an observer has said something that still counts.
+func (b *book) has(o observer) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s, ok := b.seen[o]
+	return ok && time.Since(s.at) <= observedFor/2
+}
+
 // forget drops everything: the network below has changed.
 func (b *book) forget() {
 	b.mu.Lock()

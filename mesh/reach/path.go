@@ -83,7 +83,8 @@ func (r *Reach) why(id peer.ID, conns []network.Conn) (string, int, time.Time) {
 	case err == nil && len(protos) == 0 && r.identified(conns):
 		return who + " allows relay only, or knows no address of its own", w.attempts, w.next
 	}
-	return words(who, w, r.ownNAT(), symmetricPorts(w.theirs), inbound(conns)), w.attempts, w.next
+	_, initiator := turn(r.bound().ID(), id, conns)
+	return words(who, w, r.ownNAT(), symmetricPorts(w.theirs), initiator), w.attempts, w.next
 }
 
 // identified reports whether the peer has said by now what it speaks.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,9 +21,6 @@ import (
 
 const (
 	punchTimeout = 5 * time.Second
-	// firstPunch leaves the attempt that the library makes by itself on a new
-	// relayed connection (three of punchTimeout) its time.
-	firstPunch = time.Minute
 	// spareAfter is how long a relayed connection without streams stays beside a
 	// direct one.
 	spareAfter   = 30 * time.Second
@@ -32,8 +30,13 @@ const (
 	maxPunchRows = 4096
 )
 
-// punchAfter is the wait before each further attempt; the last one repeats.
-var punchAfter = [...]time.Duration{firstPunch, 5 * time.Minute, 15 * time.Minute, time.Hour}
+// punchAfter is the wait after each attempt; the last one repeats. The first is made
+// when a relayed peer has said what it speaks.
+var punchAfter = [...]time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour}
+
+// lastOnce is the step that repeats where there was a direct connection before: it is
+// likely that there will be one again.
+const lastOnce = 1
 
 // row is what is known about the way to one peer.
 type row struct {
@@ -44,11 +47,13 @@ type row struct {
 	again    bool // there was news while an attempt was running
 	cut      int  // attempts in a row that ended before a hole was tried
 	last     time.Time
-	err      string // of the last attempt
-	at       uint64 // digest of the peer's addresses
-	dialErr  string // of dialling the peer's own public addresses
+	theirTry time.Time // the last that the other side began
+	err      string    // of the last attempt
+	at       uint64    // digest of the peer's addresses
+	dialErr  string    // of dialling the peer's own public addresses
 	theirs   []ma.Multiaddr
 	direct   time.Time // since when there is a direct connection
+	once     bool      // there was one
 }
 
 // puncher turns relayed connections into direct ones, again and again.
@@ -113,7 +118,7 @@ func (p *puncher) service(make bool) *holepunch.Service {
 	if p.svc != nil || !make || len(p.mine) == 0 {
 		return p.svc
 	}
-	svc, err := holepunch.NewService(p.host, p.ids, p.lastAddrs,
+	svc, err := holepunch.NewService(arranged{p.host}, p.ids, p.lastAddrs,
 		holepunch.WithTracer(p), holepunch.DirectDialTimeout(punchTimeout))
 	if err != nil {
 		p.log.Warn("hole punching is not possible", "err", err)
@@ -156,31 +161,33 @@ func (p *puncher) look(now time.Time) []peer.ID {
 		if direct(conns) != nil {
 			switch {
 			case r != nil && r.direct.IsZero():
-				*r = row{direct: now}
+				*r = row{direct: now, once: true}
 			case r != nil && now.Sub(r.direct) > spareAfter:
 				spare = append(spare, relayedIdle(conns)...)
-			case r == nil && len(relayedIdle(conns)) > 0:
-				p.rows[id] = &row{direct: now}
+			case r == nil && slices.ContainsFunc(conns, Relayed):
+				p.rows[id] = &row{direct: now, once: true}
 			}
 			continue
 		}
 		if r == nil && len(p.rows) < maxPunchRows {
-			r = &row{next: now.Add(punchAfter[0])}
+			r = &row{next: now}
 			p.rows[id] = r
 		}
 		if r == nil {
 			continue
 		}
-		r.direct = time.Time{}
+		if !r.direct.IsZero() { // it is lost: what was tried before counts no more
+			*r = row{next: now, once: true, running: r.running}
+		}
 		if at := whereabouts(p.host, id); at != r.at {
 			// It moved, or said more of itself: waiting longer makes no sense.
 			if r.at != 0 {
-				r.step, r.next, r.again = 0, now, r.running
+				r.renew(now)
 			}
 			r.at = at
 		}
-		// Only the side that was connected to may open the punching protocol.
-		if svc && !r.running && !now.Before(r.next) && inbound(conns) {
+		later, may := turn(p.host.ID(), id, conns)
+		if svc && may && !r.running && !now.Before(r.next.Add(later)) && identified(p.host, id) {
 			r.running = true
 			due = append(due, id)
 		}
@@ -232,15 +239,6 @@ func relayedIdle(conns []network.Conn) []network.Conn {
 	return out
 }
 
-func inbound(conns []network.Conn) bool {
-	for _, c := range conns {
-		if c.Stat().Direction == network.DirInbound {
-			return true
-		}
-	}
-	return false
-}
-
 func (p *puncher) postpone(id peer.ID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -289,8 +287,35 @@ func (r *row) wait(cut bool, now time.Time) {
 		r.cut++
 		r.next = now.Add(punchTick)
 	default:
-		r.cut, r.step = 0, min(r.step+1, len(punchAfter)-1)
-		r.next = now.Add(punchAfter[r.step])
+		r.pause(now)
+	}
+}
+
+// pause begins the wait after an attempt that was in vain.
+func (r *row) pause(now time.Time) {
+	last := len(punchAfter) - 1
+	if r.once {
+		last = lastOnce
+	}
+	r.next = now.Add(punchAfter[r.step])
+	r.cut, r.step = 0, min(r.step+1, last)
+}
+
+// renew ends the wait for a further attempt, after news. One that is running may
+// have missed them: it is made again when it is over.
+func (r *row) renew(now time.Time) {
+	r.step, r.next, r.again = 0, now, r.running
+}
+
+// follow notes that the other side is at it, with one of the tries that an attempt
+// is made of. It counts for both, and two at once are none.
+func (r *row) follow(now time.Time) {
+	if now.Sub(r.theirTry) > secondTurn {
+		r.pause(now)
+	}
+	r.theirTry = now
+	if over := now.Add(2 * punchTimeout); r.next.Before(over) {
+		r.next = over
 	}
 }
 
@@ -298,8 +323,8 @@ func (r *row) wait(cut bool, now time.Time) {
 func (p *puncher) again(id peer.ID) {
 	p.mu.Lock()
 	for q, r := range p.rows {
-		if (id == "" || q == id) && !r.running {
-			r.step, r.next = 0, time.Time{}
+		if id == "" || q == id {
+			r.renew(time.Now())
 		}
 	}
 	p.mu.Unlock()
@@ -310,12 +335,9 @@ func (p *puncher) again(id peer.ID) {
 func (p *puncher) anew(id peer.ID) {
 	p.mu.Lock()
 	r := p.rows[id]
-	tried := r != nil && !r.running && r.attempts > 0
+	tried := r != nil && (r.running || r.attempts > 0)
 	if tried {
-		r.step, r.next = 0, time.Time{}
-	}
-	if r != nil && r.running {
-		r.again = true
+		r.renew(time.Now())
 	}
 	p.mu.Unlock()
 	if tried {
@@ -333,7 +355,7 @@ func (p *puncher) Trace(e *holepunch.Event) {
 		if len(p.rows) >= maxPunchRows {
 			return
 		}
-		r = &row{next: time.Now().Add(punchAfter[0])}
+		r = &row{next: time.Now()}
 		p.rows[e.Remote] = r
 	}
 	switch ev := e.Evt.(type) {
@@ -343,6 +365,10 @@ func (p *puncher) Trace(e *holepunch.Event) {
 	case *holepunch.ProtocolErrorEvt:
 		r.err, r.last = ev.Error, time.Now()
 	case *holepunch.StartHolePunchEvt:
+		p.log.Debug("punching a hole", "peer", e.Remote, "towards", ev.RemoteAddrs, "rtt", ev.RTT)
+		if !r.running {
+			r.follow(time.Now())
+		}
 		r.theirs = r.theirs[:0]
 		for _, s := range ev.RemoteAddrs {
 			if a, err := ma.NewMultiaddr(s); err == nil && len(r.theirs) < 32 {
@@ -350,6 +376,7 @@ func (p *puncher) Trace(e *holepunch.Event) {
 			}
 		}
 	case *holepunch.EndHolePunchEvt:
+		p.log.Debug("a hole was punched, or not", "peer", e.Remote, "ok", ev.Success, "after", ev.EllapsedTime, "err", ev.Error)
 		r.attempts++
 		r.last, r.err = time.Now(), ev.Error
 		p.count(ev.Success)

@@ -176,17 +176,18 @@ func TestAnew(t *testing.T) {
 	p := &puncher{kick: make(chan struct{}, 1), rows: map[peer.ID]*row{
 		"in vain": {attempts: 3, step: 2, next: due}, "first": {next: due}, "at it": {attempts: 3, running: true, next: due},
 	}}
-	for _, id := range []peer.ID{"first", "at it", "unknown"} { // one of them is tried again when it is over
+	for _, id := range []peer.ID{"first", "unknown"} {
 		p.anew(id)
 		if r, known := p.row(id); len(p.kick) > 0 || known && !r.next.Equal(due) {
 			t.Errorf("%s does not wait any more: %+v", id, r)
 		}
 	}
+	p.anew("at it")
 	if r, _ := p.row("at it"); !r.again {
 		t.Error("news that came during an attempt are forgotten")
 	}
 	p.anew("in vain")
-	if r, _ := p.row("in vain"); len(p.kick) == 0 || r.step != 0 || !r.next.IsZero() {
+	if r, _ := p.row("in vain"); len(p.kick) == 0 || r.step != 0 || r.next.After(time.Now()) {
 		t.Errorf("who failed before still waits: %+v", r)
 	}
 }
@@ -198,21 +199,100 @@ func TestWaitForNextAttempt(t *testing.T) {
 		cut, again bool
 		after      time.Duration
 	}{
-		{false, false, 5 * time.Minute},
+		{false, false, time.Minute},
 		{true, false, punchTick},
 		{true, false, punchTick},
 		{true, false, punchTick},
-		{true, false, 15 * time.Minute}, // it cannot punch
+		{true, false, 5 * time.Minute}, // it cannot punch
 		{true, false, punchTick},
+		{false, false, 15 * time.Minute},
 		{false, false, time.Hour},
 		{false, false, time.Hour},
 		{false, true, 0},
-		{false, false, 5 * time.Minute},
+		{false, false, time.Minute},
 	} {
 		r.again = want.again
 		if r.wait(want.cut, now); r.next.Sub(now) != want.after || r.again {
 			t.Errorf("attempt %d: next after %v, want %v; %+v", i, r.next.Sub(now), want.after, r)
 		}
+	}
+}
+
+// side is one end of a connection, of which only the direction is known.
+type side struct {
+	network.Conn
+	direction network.Direction
+}
+
+func (s side) As(any) bool { return false }
+
+func (s side) Stat() network.ConnStats {
+	return network.ConnStats{Stats: network.Stats{Direction: s.direction}}
+}
+
+// TestTurn: of two islands one begins with punching at once, whoever connected to whom,
+// and however often; where one end takes a dead connection into account, the other one
+// begins in the end.
+func TestTurn(t *testing.T) {
+	in, out := side{direction: network.DirInbound}, side{direction: network.DirOutbound}
+	type conns = []network.Conn
+	const never = -1
+	for _, tc := range []struct {
+		a, b   conns
+		aAfter time.Duration
+		bAfter time.Duration
+	}{
+		{conns{in}, conns{out}, 0, never},
+		{conns{out}, conns{in}, never, 0},
+		{conns{out, out}, conns{in, in}, never, 0},
+		{conns{in, out}, conns{out, in}, 0, secondTurn},
+		{conns{out, in, in}, conns{in, out, out}, 0, secondTurn},
+		{conns{out}, conns{in, out}, never, secondTurn},
+		{nil, nil, never, never},
+	} {
+		for end, want := range map[string]time.Duration{"a": tc.aAfter, "b": tc.bAfter} {
+			self, other, seen := peer.ID("a"), peer.ID("b"), tc.a
+			if end == "b" {
+				self, other, seen = other, self, tc.b
+			}
+			later, may := turn(self, other, seen)
+			if may != (want != never) || may && later != want {
+				t.Errorf("%s with %d connections: %t, after %s; want %s", end, len(seen), may, later, want)
+			}
+		}
+	}
+}
+
+// TestWaitAfterADirectPath: where there was one, a further attempt is never far.
+func TestWaitAfterADirectPath(t *testing.T) {
+	now := time.Now()
+	r := row{once: true}
+	for i, want := range []time.Duration{time.Minute, 5 * time.Minute, 5 * time.Minute, 5 * time.Minute} {
+		if r.wait(false, now); r.next.Sub(now) != want {
+			t.Errorf("attempt %d: next after %v, want %v", i, r.next.Sub(now), want)
+		}
+	}
+}
+
+// TestTheirAttemptCounts: an attempt that the other side makes puts off this island's,
+// however many tries it is made of.
+func TestTheirAttemptCounts(t *testing.T) {
+	now := time.Now()
+	r := row{next: now}
+	for range 3 {
+		r.follow(now)
+		now = now.Add(punchTimeout)
+	}
+	if wait := r.next.Sub(now); wait < punchAfter[0]-time.Minute/2 || wait > punchAfter[0] || r.step != 1 {
+		t.Errorf("the first attempt of the other side: next in %s, step %d", wait, r.step)
+	}
+	r.renew(now) // news
+	if r.follow(now); r.next.Sub(now) <= punchTimeout || r.next.Sub(now) > secondTurn {
+		t.Errorf("news during an attempt of the other side: next in %s, want after that try", r.next.Sub(now))
+	}
+	now = now.Add(punchAfter[0])
+	if r.follow(now); r.next.Sub(now) != punchAfter[0] || r.step != 1 {
+		t.Errorf("the attempt after the news: next in %s, step %d", r.next.Sub(now), r.step)
 	}
 }
 

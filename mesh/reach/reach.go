@@ -19,6 +19,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/transport"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	"github.com/libp2p/go-libp2p/p2p/protocol/holepunch"
 	"github.com/libp2p/go-libp2p/p2p/protocol/identify"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -65,6 +66,8 @@ type Reach struct {
 	kick         chan struct{}
 	forgetRelays atomic.Bool
 	renewRelays  atomic.Bool
+	sightKick    chan struct{}
+	sightAgain   atomic.Bool
 }
 
 // New checks the options; it starts nothing. The host is made with HostOptions,
@@ -85,7 +88,7 @@ func New(o Options) (*Reach, error) {
 	if o.OnNetwork == nil {
 		o.OnNetwork = func() {}
 	}
-	r := &Reach{opts: o, log: o.Logger, metrics: newMetrics(o.Registerer), book: newBook(), kick: make(chan struct{}, 1)}
+	r := &Reach{opts: o, log: o.Logger, metrics: newMetrics(o.Registerer), book: newBook(), kick: make(chan struct{}, 1), sightKick: make(chan struct{}, 1)}
 	r.now.Store(&decision{reach: network.ReachabilityUnknown, why: "not decided yet", drop: map[string]bool{}})
 	r.metrics.setReachability(network.ReachabilityUnknown)
 	r.probe = &prober{log: o.Logger, metrics: r.metrics, key: o.Key, wanted: r.wantedProbes, learnt: func() { poke(r.kick) },
@@ -210,6 +213,8 @@ func (r *Reach) NetworkChanged(why string) {
 	r.forgetRelays.Store(true)
 	poke(r.relays.kick)
 	r.probe.forget()
+	r.sightAgain.Store(true)
+	poke(r.sightKick)
 	r.punch.again("")
 	poke(r.kick)
 	r.opts.OnNetwork()
@@ -276,6 +281,9 @@ func (r *Reach) Run(ctx context.Context) error {
 	defer cancel()
 	wg.Go(func() { watch(ctx, r.NetworkChanged) })
 	wg.Go(func() { r.keepRelays(ctx) })
+	if r.opts.Config.Punch {
+		wg.Go(func() { r.sight(ctx) })
+	}
 	wg.Go(func() { r.punch.run(ctx) })
 	wg.Go(func() {
 		if err := r.probe.run(ctx, h); err != nil {
@@ -311,6 +319,9 @@ func (r *Reach) hear(e any) {
 		}
 	case event.EvtPeerProtocolsUpdated:
 		poke(r.relays.kick)
+		if slices.Contains(e.Added, holepunch.Protocol) { // it knows an address of its own now
+			r.punch.again(e.Peer)
+		}
 	case event.EvtLocalAddressesUpdated:
 		poke(r.kick)
 	}
@@ -361,6 +372,7 @@ func (r *Reach) keepRelays(ctx context.Context) {
 			want = min(want, spares)
 		}
 		next := r.relays.round(ctx, want, r.forgetRelays.Swap(false), r.renewRelays.Swap(false), time.Now())
+		poke(r.sightKick)
 		timer.Reset(time.Until(next))
 	}
 }
