@@ -48,6 +48,7 @@ func (s *shard) apply(items []item, exts []extra, now int64) {
 	s.now = max(s.now, now)
 	chunks := *s.chunks.Load()
 	var road road
+	unready := s.letting != nil || len(s.chores) > 0 || s.imaging != nil
 	for i := range items {
 		it := &items[i]
 		n := it.id / chunkSize
@@ -61,11 +62,11 @@ func (s *shard) apply(items []item, exts []extra, now int64) {
 			continue
 		}
 		s.count.samples++
+		if unready {
+			s.ready(it.id)
+		}
 		if it.ext == 0 && road.take(s, r, it) {
 			continue
-		}
-		if s.letting != nil {
-			s.letSeriesGo(it.id)
 		}
 		st, hist := int64(0), (*histogram.FloatHistogram)(nil)
 		if it.ext != 0 {
@@ -365,7 +366,7 @@ func (s *shard) observeBetween(rw *ruleWindows, ord uint32, t int64, v float64, 
 	if v-v != 0 {
 		needs &^= rule.NeedMoments | rule.NeedUnique | rule.NeedBuckets | rule.NeedQuantile
 	}
-	c.observations()[i].Observe(needs, t, v)
+	c.observation(i).Observe(needs, t, v)
 }
 
 // bridge adds (sign 1) or takes back (sign -1) what a counter grew from one sample

@@ -50,10 +50,12 @@ type heard struct {
 	n       int   // series
 }
 
-// aways of a shard. The others are parts of all: fresh are those that their home does
-// not know to be followed yet, so that what it says is not of them.
+// aways are n series of a shard, which have them beside their records. Some of them are
+// in maps as well: fresh are those that their home does not know to be followed yet, so
+// that what it says is not of them.
 type aways struct {
-	all, waiting, fresh, offered, mixed map[uint32]*away
+	n                              int
+	waiting, fresh, offered, mixed map[uint32]*away
 
 	heard map[uint64]*heard
 	// based is what series count from that began, or were taken over, without a word
@@ -62,15 +64,44 @@ type aways struct {
 }
 
 func (w *aways) reset() {
-	*w = aways{
-		map[uint32]*away{}, map[uint32]*away{}, map[uint32]*away{}, map[uint32]*away{}, map[uint32]*away{}, map[uint64]*heard{}, map[uint32]kept{},
+	*w = aways{0, map[uint32]*away{}, map[uint32]*away{}, map[uint32]*away{}, map[uint32]*away{}, map[uint64]*heard{}, map[uint32]kept{}}
+}
+
+// awayOf is nil for a series that is not away.
+func (s *shard) awayOf(id uint32) *away {
+	if s.away.n == 0 {
+		return nil
 	}
+	c, i := s.chunkOf(id)
+	if a := c.aways.get(i); a != nil {
+		return *a
+	}
+	return nil
+}
+
+func (s *shard) addAway(id uint32, a *away) {
+	c, i := s.chunkOf(id)
+	if c.aways == nil {
+		c.aways = &side[*away]{}
+	}
+	if c.aways.put(i, a) {
+		s.away.n++
+	}
+}
+
+func (s *shard) dropAway(id uint32) {
+	c, i := s.chunkOf(id)
+	if c.aways.drop(i) {
+		s.away.n--
+	}
+	tidySide(&c.aways)
 }
 
 // waitFor lets a series wait for an answer about its home.
 func (s *shard) waitFor(id uint32, r *record) *away {
 	a := &away{newest: never, known: r.t != never}
-	s.away.all[id], s.away.waiting[id] = a, a
+	s.addAway(id, a)
+	s.away.waiting[id] = a
 	s.fit(id, r, a)
 	if list := s.asideOf(id); list != nil && !a.mixed {
 		a.list = append(a.list, list...)
@@ -131,7 +162,7 @@ func (s *shard) end(r *record) {
 
 // follow gives a series to another island. at is when that was last heard.
 func (s *shard) follow(id uint32, r *record, home uint64, there uint32, at int64) {
-	a := s.away.all[id]
+	a := s.awayOf(id)
 	if a == nil {
 		a = s.waitFor(id, r)
 	}
@@ -163,7 +194,7 @@ func (s *shard) unfollow(id uint32, a *away) {
 
 // keepAway takes a sample of a series that leads elsewhere.
 func (s *shard) keepAway(r *record, it *item, st int64) {
-	a := s.away.all[it.id]
+	a := s.awayOf(it.id)
 	if a == nil { // it is asked again about
 		a = s.waitFor(it.id, r)
 	}
@@ -201,10 +232,11 @@ func (s *shard) keep(id uint32, a *away, it *item, st int64) {
 		return
 	}
 	if len(a.list) == maxKept {
-		for i := 1; i < maxKept/2; i++ {
-			a.list[i] = a.list[2*i]
+		half := make([]kept, 0, maxKept) // as an image may have the list
+		for i := 0; i < maxKept; i += 2 {
+			half = append(half, a.list[i])
 		}
-		a.list = a.list[:maxKept/2]
+		a.list = half
 		s.count.dropped[dropReplica] += maxKept / 2
 	}
 	a.list = append(a.list, kept{t: it.t, st: st, v: it.v, rep: it.rep})
@@ -219,7 +251,7 @@ func (s *shard) endAway(r *record, it *item) bool {
 	if r.leader() != elsewhere {
 		return false
 	}
-	if a := s.away.all[it.id]; a != nil && it.t > a.newest {
+	if a := s.awayOf(it.id); a != nil && it.t > a.newest {
 		s.keep(it.id, a, it, 0)
 	}
 	return true
@@ -227,7 +259,7 @@ func (s *shard) endAway(r *record, it *item) bool {
 
 // awayTime is the newest sample kept of a series.
 func (s *shard) awayTime(id uint32) int64 {
-	if a := s.away.all[id]; a != nil {
+	if a := s.awayOf(id); a != nil {
 		return a.newest
 	}
 	return never
@@ -235,7 +267,7 @@ func (s *shard) awayTime(id uint32) int64 {
 
 // abandon lets a series be as one that no distributed rule takes.
 func (s *shard) abandon(id uint32, r *record) {
-	if a := s.away.all[id]; a != nil {
+	if a := s.awayOf(id); a != nil {
 		s.forgetAway(id)
 	}
 	if r.leader() == elsewhere {
@@ -244,19 +276,19 @@ func (s *shard) abandon(id uint32, r *record) {
 }
 
 func (s *shard) forgetAway(id uint32) {
-	a := s.away.all[id]
+	a := s.awayOf(id)
 	if a == nil {
 		return
 	}
 	s.unfollow(id, a)
-	delete(s.away.all, id)
+	s.dropAway(id)
 	delete(s.away.mixed, id)
 }
 
 // arrive makes a series ours, from a sample that was counted elsewhere on (nil: from
 // the first that was kept), and takes what was kept since.
 func (s *shard) arrive(id uint32, r *record, base *kept, step uint8) {
-	a := s.away.all[id]
+	a := s.awayOf(id)
 	s.abandon(id, r)
 	floor := int64(never)
 	if base != nil {
@@ -389,6 +421,18 @@ func (s *shard) alone(id uint32, a *away, h *heard) (base kept, ok bool) {
 		}
 	}
 	return base, false
+}
+
+// visitAll shows all series that are away, a chunk of them at a time while batches
+// wait.
+func (s *shard) visitAll(f func(id uint32, a *away)) {
+	for n := 0; n < len(*s.chunks.Load()); n++ {
+		s.mu.Lock()
+		if chunks := *s.chunks.Load(); n < len(chunks) && chunks[n] != nil {
+			chunks[n].aways.each(func(i uint32, a **away) { f(uint32(n)*chunkSize+i, *a) })
+		}
+		s.mu.Unlock()
+	}
 }
 
 // visit shows some of the series that are away, a chunk of them at a time while

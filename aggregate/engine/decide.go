@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // Verb says what a Decision does.
@@ -68,8 +69,8 @@ type Decision struct {
 	gen    uint8 // of the series' record
 }
 
-// maxDecisions are carried out while batches wait, 1 to 4 ms.
-const maxDecisions = 256
+// maxDecisions are carried out while batches wait, up to 1 ms.
+const maxDecisions = 128
 
 // Decide journals and carries out decisions, at now. Those that do not apply to how
 // a series is by then do nothing, and their Verb is None afterwards.
@@ -85,6 +86,9 @@ func (e *Engine) enact(now int64, all []Decision) {
 		failed := e.decideNow(now, all[:n])
 		e.cut.Unlock()
 		e.fail(failed)
+		if slices.ContainsFunc(all[:n], func(d Decision) bool { return d.Verb == Begin || d.Verb == Doubt }) {
+			e.finishChores()
+		}
 		all = all[n:]
 	}
 }
@@ -143,12 +147,11 @@ func (e *Engine) carryOutOne(now int64, d *Decision, replay bool) bool {
 		return false
 	}
 	s.now, d.gen = max(s.now, now), r.gen()
-	s.letSeriesGo(id)
 	return s.decide(id, r, d, replay)
 }
 
 func (s *shard) decide(id uint32, r *record, d *Decision, replay bool) bool {
-	a := s.away.all[id]
+	a := s.awayOf(id)
 	own := a == nil && r.leader() != elsewhere
 	waits := !own && (a == nil || a.home == 0)
 	switch d.Verb {
@@ -272,19 +275,24 @@ func (e *Engine) rekey(key uint64) bool {
 	e.homeKey, e.homeSecret = key, newSecret(key)
 	for _, s := range e.shards {
 		s.mu.Lock()
-		s.eachHead(func(id uint32) {
-			r := s.at(id)
-			s.abandon(id, r)
-			r.set(flagRelearn)
-		})
-		for _, c := range *s.chunks.Load() {
-			if c != nil {
-				c.ids = nil
-			}
-		}
+		s.beginChore(s.rekey)
 		s.mu.Unlock()
 	}
 	return true
+}
+
+func (s *shard) rekey(_ *chore, n int, c *chunk) {
+	if c == nil {
+		return
+	}
+	if s.imaging != nil {
+		s.imaging.takeHomes(s, n)
+	}
+	s.chunkHeads(n, c, func(id uint32, r *record) {
+		s.abandon(id, r)
+		r.set(flagRelearn)
+	})
+	c.ids = nil
 }
 
 // doubt: those that wait with samples get their place in the tables then.
@@ -294,22 +302,26 @@ func (s *shard) doubt(now int64) {
 	for _, h := range s.away.heard {
 		h.at = max(h.at, now) // it was not they who were silent
 	}
-	for n, c := range *s.chunks.Load() {
-		if c == nil || c.ids == nil {
-			continue
-		}
-		for i := range c.bump {
-			r, id := &c.recs[i], uint32(n)*chunkSize+i
-			if c.ids[i] == 0 || !r.is(flagHead) || s.away.all[id] != nil {
-				continue
-			}
-			if s.isMixed(r) {
-				s.waitFor(id, r)
-			} else {
-				r.setLeader(elsewhere)
-			}
-		}
+	s.beginChore(s.doubtSome)
+}
+
+func (s *shard) doubtSome(x *chore, n int, c *chunk) {
+	if c == nil || c.ids == nil {
+		return
 	}
+	if s.imaging != nil {
+		s.imaging.takeHomes(s, n)
+	}
+	s.chunkHeads(n, c, func(id uint32, r *record) {
+		switch {
+		case c.ids[id%chunkSize] == 0 || s.awayOf(id) != nil:
+		case s.isMixed(r):
+			s.chainReady(id, x)
+			s.waitFor(id, r)
+		default:
+			r.setLeader(elsewhere)
+		}
+	})
 }
 
 func (s *shard) isMixed(r *record) bool {
@@ -374,7 +386,7 @@ func (s *shard) lost(n int, now int64) (all []Decision) {
 	}
 	for i := range chunks[n].bump {
 		id := uint32(n)*chunkSize + i
-		a := s.away.all[id]
+		a := s.awayOf(id)
 		if a == nil || a.home == 0 {
 			continue
 		}
@@ -486,5 +498,6 @@ func (e *Engine) replayHomes(d *decoder) error {
 		}
 		e.carryOutOne(now, &x, true)
 	}
+	e.finishChores()
 	return nil
 }

@@ -8,6 +8,7 @@ import "slices"
 type sweeper struct {
 	stage       sweepStage
 	shard, part int
+	bucket      int   // of the part, where it goes on
 	begun       int64 // of this round
 	done        int64 // of the last round
 }
@@ -59,7 +60,10 @@ func (e *Engine) sweepOne(set *ruleSet, now int64) bool {
 	defer e.learning.Unlock()
 	switch w.stage {
 	case sweepSeries:
-		w.next(e.shards[w.shard].sweepSome(set, w.part, now), len(e.shards))
+		var more bool
+		if w.bucket, more = e.shards[w.shard].sweepSome(set, w.part, w.bucket, now); w.bucket == 0 {
+			w.next(more, len(e.shards))
+		}
 	case sweepSources:
 		w.next(e.sweepSources(w.part), 1)
 	case sweepLimbo:
@@ -113,21 +117,21 @@ func (s *shard) releaseSome() bool {
 	return left > 0
 }
 
-// sweepSome looks at a part of the places, then at a chunk of records; it reports
-// whether there are more.
-func (s *shard) sweepSome(set *ruleSet, part int, now int64) bool {
+// sweepSome looks at some of a part of the places, and says where it goes on there; then
+// at a chunk of records. It reports whether there is more than this part or chunk.
+func (s *shard) sweepSome(set *ruleSet, part, from int, now int64) (next int, more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n := len(s.places.parts); part < n {
-		s.sweepPart(set, part, now)
+		next = s.sweepPart(set, part, from, now)
 	} else {
 		s.sweepChunk(set, part-n, now)
 	}
-	return part+1 < len(s.places.parts)+len(*s.chunks.Load())
+	return next, part+1 < len(s.places.parts)+len(*s.chunks.Load())
 }
 
-func (s *shard) sweepPart(set *ruleSet, part int, now int64) {
-	s.places.prune(part, func(val uint32) bool {
+func (s *shard) sweepPart(set *ruleSet, part, from int, now int64) (next int) {
+	return s.places.prune(part, from, func(val uint32) bool {
 		if val&aliasBit == 0 {
 			if !s.expired(set, val, now) {
 				return true

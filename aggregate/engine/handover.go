@@ -48,13 +48,11 @@ func (e *Engine) everything(rs *ruleState, now int64) decision {
 // Undecided is how many series with samples wait for an answer about their home.
 func (e *Engine) Undecided() (n int) {
 	for _, s := range e.shards {
-		s.mu.Lock()
-		for _, a := range s.away.waiting {
+		s.visit(s.away.waiting, func(_ uint32, a *away) {
 			if a.since != 0 {
 				n++
 			}
-		}
-		s.mu.Unlock()
+		})
 	}
 	return n
 }

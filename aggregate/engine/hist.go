@@ -92,7 +92,7 @@ func (s *shard) addHistogram(rw *ruleWindows, ord uint32, t int64, d *histogram.
 	}
 	w.dirty = true
 	c, i := w.at(rw.rs, ord)
-	a := &c.observations()[i]
+	a := c.observation(i)
 	a.Hist = partial.AddHistogram(a.Hist, d)
 }
 

@@ -116,6 +116,7 @@ func (e *Engine) name(dense uint32, id uint64) {
 	s, n := e.locate(dense)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.ready(n)
 	c, i := s.chunkOf(n)
 	if c.ids == nil {
 		c.ids = new([chunkSize]uint64)
@@ -128,6 +129,7 @@ func (e *Engine) name(dense uint32, id uint64) {
 func (e *Engine) enlist(ref Ref, id uint64, fresh bool) {
 	s, n := e.locate(ref.Index())
 	s.mu.Lock()
+	s.ready(n)
 	r := s.at(n)
 	c, i := s.chunkOf(n)
 	had := c.ids != nil && c.ids[i] != 0
@@ -148,10 +150,10 @@ func (e *Engine) enlist(ref Ref, id uint64, fresh bool) {
 		s.mu.Unlock()
 		return
 	}
-	if a := s.away.all[n]; a != nil {
+	if a := s.awayOf(n); a != nil {
 		s.fit(n, r, a)
 	}
-	waits := !had && fresh && e.homing.Load() && len(s.away.all) < maxAway
+	waits := !had && fresh && e.homing.Load() && s.away.n < maxAway
 	if waits {
 		s.waitFor(n, r)
 	}
@@ -170,7 +172,10 @@ func (e *Engine) enlist(ref Ref, id uint64, fresh bool) {
 func (e *Engine) series(x Series) (s *shard, id uint32, r *record) {
 	s, id = e.locate(x.Ref)
 	s.mu.Lock()
-	if r = s.at(id); r == nil || !r.is(flagHead) || x.ID == 0 || s.idOf(id) != x.ID {
+	if r = s.at(id); r == nil || !r.is(flagHead) || x.ID == 0 {
+		return s, id, nil
+	}
+	if s.ready(id); s.idOf(id) != x.ID {
 		return s, id, nil
 	}
 	return s, id, r
@@ -190,6 +195,7 @@ func (e *Engine) Owned(at uint64, f func(Claim)) (next uint64) {
 	s := e.shards[k]
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.chunkReady(n, nil)
 	chunks := *s.chunks.Load()
 	if n < len(chunks) && chunks[n] != nil && chunks[n].ids != nil {
 		c := chunks[n]
@@ -198,7 +204,7 @@ func (e *Engine) Owned(at uint64, f func(Claim)) (next uint64) {
 				continue
 			}
 			id := uint32(n)*chunkSize + i
-			a := s.away.all[id]
+			a := s.awayOf(id)
 			if a == nil || a.home == 0 {
 				f(Claim{
 					Series:  Series{c.ids[i], e.dense(s, id)},
@@ -219,7 +225,7 @@ func (e *Engine) Owned(at uint64, f func(Claim)) (next uint64) {
 // Following visits the series of a home.
 func (e *Engine) Following(home uint64, f func(x Series, there uint32)) {
 	for _, s := range e.shards {
-		s.visit(s.away.all, func(id uint32, a *away) {
+		s.visitAll(func(id uint32, a *away) {
 			if a.home == home {
 				f(Series{s.idOf(id), e.dense(s, id)}, a.there)
 			}
@@ -271,7 +277,7 @@ func (e *Engine) Look(all []Series, f func(i int, is Status)) {
 
 func (s *shard) status(id uint32, r *record) Status {
 	is := Status{State: Own, T: never, Ended: r.is(flagStale)}
-	if a := s.away.all[id]; a != nil {
+	if a := s.awayOf(id); a != nil {
 		is.State, is.Home, is.There = Away, a.home, a.there
 		if a.home == 0 {
 			is.State = Waits

@@ -241,7 +241,7 @@ func TestAwayIsBounded(t *testing.T) {
 		r.decide(now+0.2, Decision{Verb: Heard, Home: island, T: never, Due: at(0), Newest: at(1)})
 	}
 	s, id := r.e.locate(x.Ref)
-	if n := len(s.away.all[id].list); n > maxKept {
+	if n := len(s.awayOf(id).list); n > maxKept {
 		t.Errorf("%d samples are kept, want at most %d", n, maxKept)
 	}
 	r.decide(401, Decision{Verb: Take, Series: x, Home: island, T: at(1), V: counter(1), Step: stepCode(1000), Known: true})

@@ -2,15 +2,17 @@ package engine
 
 import (
 	"encoding/binary"
+	"maps"
 	"slices"
 )
 
-// image is a copy of what a shard has most of: made in a moment, while batches wait,
-// and written at leisure.
+// image is a copy of a shard as of one instant. Its chunks are copied one by one, those
+// that are about to change first, and it is written at leisure.
 type image struct {
 	n      int // chunks of the shard
 	chunks []*chunkImage
-	rates  []rateImage
+	rules  []ruleImage
+	heard  map[uint64]heard
 }
 
 type chunkImage struct {
@@ -24,12 +26,96 @@ type chunkImage struct {
 	times [chunkSize]uint32
 	gaps  []gapSegment
 	sides
+	homeImage
+	odd []oddImage
 }
 
-// rateImage are rates that belong to a place in what else is written.
-type rateImage struct {
-	at     int
-	chunks []*rateChunk
+type oddImage struct {
+	id uint32
+	t  int64
+}
+
+// ruleImage are a rule's windows: of each the columns for itself, and the rates chunk
+// by chunk.
+type ruleImage struct {
+	rs      *ruleState
+	windows []window
+}
+
+// copy takes all that a shard has when it begins.
+func (m *image) copy(s *shard) {
+	m.begin(s)
+	m.finish(s)
+}
+
+// begin takes what is not of chunks, and what is of them from then on: finish ends it.
+func (m *image) begin(s *shard) {
+	m.prepare(s)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.chores) > 0 { // so that what was begun before is in it
+		s.mu.Unlock()
+		s.finish()
+		s.mu.Lock()
+	}
+	m.n = len(*s.chunks.Load())
+	m.reserve(m.n)
+	for _, x := range m.chunks[:m.n] {
+		x.homeImage.begin()
+	}
+	m.rules, m.heard = m.rules[:0], map[uint64]heard{}
+	for _, rw := range s.rules {
+		if rw == nil {
+			continue
+		}
+		x := ruleImage{rs: rw.rs}
+		for _, end := range slices.Sorted(maps.Keys(rw.open)) {
+			w := rw.open[end]
+			own := *w
+			own.cols, own.rates = slices.Clone(w.cols), slices.Clone(w.rates)
+			own.freeze(true)
+			x.windows = append(x.windows, own)
+		}
+		m.rules = append(m.rules, x)
+	}
+	for home, h := range s.away.heard {
+		m.heard[home] = *h
+	}
+	s.beginChore(func(_ *chore, n int, c *chunk) { m.take(s, n, c) })
+	s.imaging = m
+}
+
+func (m *image) finish(s *shard) {
+	s.finish()
+	for n := range m.n {
+		s.mu.Lock()
+		m.takeHomes(s, n)
+		s.mu.Unlock()
+		m.chunks[n].sort()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.imaging = nil
+}
+
+// end gives the columns back that nobody has replaced meanwhile.
+func (m *image) end(s *shard) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, x := range m.rules {
+		for i := range x.windows {
+			x.windows[i].freeze(false)
+		}
+	}
+	clear(m.rules)
+}
+
+func (w *window) freeze(on bool) {
+	for _, c := range w.cols {
+		if c != nil {
+			c.frozen = on
+		}
+	}
 }
 
 // prepare gets memory for what a shard has, each page of which was touched: who copies
@@ -37,7 +123,7 @@ type rateImage struct {
 func (m *image) prepare(s *shard) {
 	n := len(*s.chunks.Load())
 	m.reserve(n)
-	for k := range n {
+	for k, x := range m.chunks[:n] {
 		s.mu.Lock()
 		var has chunk
 		if chunks := *s.chunks.Load(); k < len(chunks) && chunks[k] != nil {
@@ -48,7 +134,6 @@ func (m *image) prepare(s *shard) {
 			gaps = len(has.gaps.all)
 		}
 		s.mu.Unlock()
-		x := m.chunks[k]
 		x.reserve(&has.sides)
 		x.gaps = slices.Grow(x.gaps[:0], gaps+gaps/4)
 		clear(x.gaps[:cap(x.gaps)])
@@ -59,27 +144,19 @@ func (m *image) reserve(n int) {
 	for len(m.chunks) < n {
 		c := &chunkImage{}
 		for i := 0; i < chunkSize; i += 64 {
-			c.recs[i].v, c.first[i], c.times[i] = 1, 1, 1
+			c.recs[i].v, c.first[i], c.times[i], c.ids[i] = 1, 1, 1, 1
 		}
 		m.chunks = append(m.chunks, c)
 	}
 }
 
-// take copies; the caller holds the shard's lock.
-func (m *image) take(s *shard) {
-	chunks := *s.chunks.Load()
-	m.reserve(len(chunks))
-	for n, x := range m.chunks {
-		x.there = n < len(chunks) && chunks[n] != nil
-		if x.there {
-			x.take(chunks[n])
-		}
+// take copies a chunk; the caller holds the shard's lock.
+func (m *image) take(s *shard, n int, c *chunk) {
+	x := m.chunks[n]
+	if x.there = c != nil; !x.there {
+		return
 	}
-	m.n, m.rates = len(chunks), m.rates[:0]
-}
-
-func (x *chunkImage) take(c *chunk) {
-	x.n, x.some, x.gaps = copy(x.recs[:], c.recs[:c.bump]), c.first != nil, x.gaps[:0]
+	x.n, x.some, x.gaps, x.odd = copy(x.recs[:], c.recs[:c.bump]), c.first != nil, x.gaps[:0], x.odd[:0]
 	if x.some {
 		x.base, x.first = c.first.base, *c.first.v
 		for i := range x.n {
@@ -90,28 +167,43 @@ func (x *chunkImage) take(c *chunk) {
 		x.gaps = append(x.gaps, c.gaps.all...)
 	}
 	x.sides.take(&c.sides)
-}
-
-// takeRates copies rates that come after the at first bytes of what else is written.
-func (m *image) takeRates(at int, chunks []*rateChunk) {
-	x := rateImage{at: at, chunks: make([]*rateChunk, len(chunks))}
-	for n, c := range chunks {
-		if c != nil {
-			own := *c
-			x.chunks[n] = &own
+	if x.named = c.ids != nil; x.named {
+		x.ids = *c.ids
+	}
+	for i := 0; len(s.odd) > 0 && i < x.n; i++ {
+		id := uint32(n*chunkSize + i)
+		if t, ok := s.odd[id]; ok {
+			x.odd = append(x.odd, oddImage{id, t})
 		}
 	}
-	m.rates = append(m.rates, x)
+	for _, r := range m.rules {
+		for i := range r.windows {
+			if rates := r.windows[i].rates; n < len(rates) && rates[n] != nil {
+				own := *rates[n]
+				rates[n] = &own
+			}
+		}
+	}
 }
 
-// join puts the rates between the rest.
-func (m *image) join(rest []byte) (all [][]byte) {
-	at := 0
-	for _, x := range m.rates {
-		all = append(all, rest[at:x.at], appendRates(nil, x.chunks))
-		at = x.at
+// each visits the chunks that there were.
+func (m *image) each(f func(n int, c *chunkImage)) {
+	for n, c := range m.chunks[:m.n] {
+		if c.there {
+			f(n, c)
+		}
 	}
-	return append(all, rest[at:])
+}
+
+// append writes all of a shard.
+func (m *image) append(b []byte, s *shard) []byte {
+	// Nothing is forgotten meanwhile: of all series above their places are there.
+	b = s.appendPlaces(m.appendRecords(b))
+	return m.appendRest(b)
+}
+
+func (m *image) appendRest(b []byte) []byte {
+	return m.appendHomes(m.appendWindows(m.appendOdd(m.appendSides(m.appendGaps(b)))))
 }
 
 // appendRecords writes whole chunks: 32 bytes a record, with first samples.
@@ -173,4 +265,31 @@ func (m *image) segments(yield func(*gapSegment) bool) {
 			}
 		}
 	}
+}
+
+func (m *image) appendOdd(b []byte) []byte {
+	n := 0
+	m.each(func(_ int, c *chunkImage) { n += len(c.odd) })
+	b = binary.AppendUvarint(b, uint64(n))
+	m.each(func(_ int, c *chunkImage) {
+		for _, x := range c.odd {
+			b = binary.AppendVarint(binary.LittleEndian.AppendUint32(b, x.id), x.t)
+		}
+	})
+	return b
+}
+
+func (m *image) appendWindows(b []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(len(m.rules)))
+	for _, x := range m.rules {
+		b = binary.AppendUvarint(b, uint64(x.rs.slot))
+		b = binary.AppendUvarint(b, uint64(len(x.windows)))
+		for i := range x.windows {
+			w := &x.windows[i]
+			b = append(binary.AppendVarint(b, w.end), flagByte(w.late))
+			b = binary.AppendVarint(binary.AppendVarint(b, w.begun), w.touched)
+			b = appendRates(appendColumns(b, x.rs, w.end, w.cols), w.rates)
+		}
+	}
+	return b
 }

@@ -139,6 +139,7 @@ func (e *Engine) relearn(ref Ref, set *ruleSet, ls labels.Labels, b *Batch) {
 	got := e.match(set, ls, &b.builder, have)
 
 	s.mu.Lock()
+	s.ready(head)
 	r := s.at(head)
 	source := r.source()
 	last := r

@@ -13,20 +13,24 @@ type merged struct {
 
 func (m *merged) add(rs *ruleState, w *window, shard int) {
 	for n, c := range w.cols {
-		if c == nil {
-			continue
-		}
-		for n >= len(m.cols) {
-			m.cols = append(m.cols, nil)
-		}
-		if m.cols[n] == nil {
-			m.cols[n] = rs.newColumns(c.needs)
-		}
-		m.cols[n].merge(c)
+		m.addColumns(rs, n, c)
 	}
 	for n, c := range w.rates {
 		m.addRates(shard, n, c)
 	}
+}
+
+func (m *merged) addColumns(rs *ruleState, n int, from *columns) {
+	if from == nil {
+		return
+	}
+	for n >= len(m.cols) {
+		m.cols = append(m.cols, nil)
+	}
+	if m.cols[n] == nil {
+		m.cols[n] = rs.newColumns(from.needs)
+	}
+	m.cols[n].merge(from)
 }
 
 // addRates adds what the records of one chunk grew.

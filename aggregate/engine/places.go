@@ -158,8 +158,10 @@ func (p *placePart) sparse() bool {
 }
 
 // each calls f for every entry; f may remove it.
-func (p *placePart) each(f func(val uint32, remove func())) {
-	for i := range p.buckets {
+func (p *placePart) each(f func(val uint32, remove func())) { p.some(0, len(p.buckets), f) }
+
+func (p *placePart) some(from, to int, f func(val uint32, remove func())) {
+	for i := from; i < to; i++ {
 		b := &p.buckets[i]
 		for n := range b.vals {
 			if b.tag(n) > tagGone {
@@ -193,20 +195,29 @@ func (x *places) put(f fingerprint, skip uint, val uint32) {
 	p.put(printOf(f.Lo), val)
 }
 
-// prune removes the entries of one part that keep refuses, and shrinks it.
-func (x *places) prune(part int, keep func(val uint32) bool) {
+// pruneStep is how many buckets are looked at while batches wait.
+const pruneStep = 64
+
+// prune removes the entries that keep refuses from some buckets of one part, and
+// returns where to go on. At its end it shrinks the part, and returns 0. If the part
+// has grown meanwhile some may be left out, or come twice.
+func (x *places) prune(part, from int, keep func(val uint32) bool) (next int) {
 	p := x.parts[part].Load()
 	if p == nil {
-		return
+		return 0
 	}
-	p.each(func(val uint32, remove func()) {
+	if next = from + pruneStep; next >= len(p.buckets) {
+		next = 0
+	}
+	p.some(min(from, len(p.buckets)), min(from+pruneStep, len(p.buckets)), func(val uint32, remove func()) {
 		if !keep(val) {
 			remove()
 		}
 	})
-	if p.sparse() {
+	if next == 0 && p.sparse() {
 		x.parts[part].Store(x.copyTo(p, newPlacePart((p.live*23/20+placeSlots)/placeSlots)))
 	}
+	return next
 }
 
 func (x *places) bytes() (n int) {

@@ -50,7 +50,9 @@ func TestPlaces(t *testing.T) {
 			}
 		}
 		for part := range x.parts {
-			x.prune(part, func(val uint32) bool { return !gone[val] })
+			for from := x.prune(part, 0, func(val uint32) bool { return !gone[val] }); from != 0; {
+				from = x.prune(part, from, func(val uint32) bool { return !gone[val] })
+			}
 		}
 		look(fmt.Sprintf("round %d, pruned", round))
 		if n := x.bytes(); n > full/2 {

@@ -197,31 +197,29 @@ func (e *Engine) grown(rs *ruleState) map[int64]*merged {
 		}
 		s.mu.Unlock()
 	}
-	for k, s := range e.shards {
-		s.mu.Lock()
+	for _, s := range e.shards {
 		for end, m := range dirty {
-			if w := s.rules[rs.slot].open[end]; w != nil {
-				m.add(rs, &window{cols: w.cols}, k)
-			}
-		}
-		s.mu.Unlock()
-		for end, m := range dirty {
-			for n := 0; s.grownRates(rs, end, m, n); n++ {
+			for n := 0; s.grownSome(rs, end, m, n); n++ {
 			}
 		}
 	}
 	return dirty
 }
 
-// grownRates copies a chunk of the rates, that what grew may be newer in one of them
-// than in another, and reports whether there are more.
-func (s *shard) grownRates(rs *ruleState, end int64, m *merged, n int) bool {
+// grownSome copies a chunk of the groups and one of the rates, so that what grew may be
+// newer in one of them than in another, and reports whether there are more.
+func (s *shard) grownSome(rs *ruleState, end int64, m *merged, n int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w := s.rules[rs.slot].open[end]
-	if w == nil || n >= len(w.rates) {
+	if w == nil || n >= max(len(w.cols), len(w.rates)) {
 		return false
 	}
-	m.addRates(int(s.number), n, w.rates[n])
+	if n < len(w.cols) {
+		m.addColumns(rs, n, w.cols[n])
+	}
+	if n < len(w.rates) {
+		m.addRates(int(s.number), n, w.rates[n])
+	}
 	return true
 }

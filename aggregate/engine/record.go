@@ -95,11 +95,12 @@ type chunk struct {
 	first *firsts
 	gaps  *gaps // nil for none
 	sides
-	ids  *[chunkSize]uint64 // Series.ID of heads, 0 for none
-	live int
-	bump uint32 // records from here on were never used
-	free uint32 // list of freed records through next, plus 1
-	lane uint8
+	ids   *[chunkSize]uint64 // Series.ID of heads, 0 for none
+	aways *side[*away]       // nil for none
+	live  int
+	bump  uint32 // records from here on were never used
+	free  uint32 // list of freed records through next, plus 1
+	lane  uint8
 }
 
 // firsts are the first samples of the records of a chunk, kept until the horizon

@@ -19,6 +19,15 @@ func (e *Engine) Reload(set *rule.Set) error {
 	}
 	e.turn.Lock()
 	defer e.turn.Unlock()
+	if err := e.goOver(set); err != nil {
+		return err
+	}
+	e.finishChores()
+	return nil
+}
+
+// goOver leaves chores to be finished. The caller holds turn.
+func (e *Engine) goOver(set *rule.Set) error {
 	e.cut.Lock()
 	defer e.cut.Unlock()
 	e.learning.Lock()
@@ -65,13 +74,16 @@ func (e *Engine) wipe() {
 
 func (s *shard) eachHead(f func(id uint32)) {
 	for n, c := range *s.chunks.Load() {
-		if c == nil {
-			continue
+		if c != nil {
+			s.chunkHeads(n, c, func(id uint32, _ *record) { f(id) })
 		}
-		for i := range c.bump {
-			if c.recs[i].is(flagHead) {
-				f(uint32(n)*chunkSize + i)
-			}
+	}
+}
+
+func (s *shard) chunkHeads(n int, c *chunk, f func(id uint32, r *record)) {
+	for i := range c.bump {
+		if r := &c.recs[i]; r.is(flagHead) {
+			f(uint32(n)*chunkSize+i, r)
 		}
 	}
 }
@@ -81,21 +93,29 @@ func (s *shard) eachHead(f func(id uint32)) {
 func (s *shard) relabel(before, after *ruleSet) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.eachHead(func(head uint32) {
-		for id := head + 1; id != 0; {
-			r := s.at(id - 1)
-			if slot := r.slot(); slot != 0 && after.slots[slot] != before.slots[slot] {
-				r.group = 0
-				r.t, r.v = never, 0
-				s.gapsOf(id - 1).drop(id - 1)
-				s.dropSides(id - 1)
-				c, i := s.chunkOf(id - 1)
-				c.dropFirst(i)
-				r.setStep(0)
-				r.clear(flagGap | flagSure | flagBorn)
-			}
-			id = r.next
+	s.beginChore(func(_ *chore, n int, c *chunk) {
+		if c == nil {
+			return
 		}
-		s.at(head).set(flagRelearn)
+		s.chunkHeads(n, c, func(head uint32, h *record) {
+			for id := head + 1; id != 0; id = s.at(id - 1).next {
+				if r := s.at(id - 1); r.slot() != 0 && after.slots[r.slot()] != before.slots[r.slot()] {
+					s.retire(id-1, r)
+				}
+			}
+			h.set(flagRelearn)
+		})
 	})
+}
+
+// retire takes a record out of the service of its rule.
+func (s *shard) retire(id uint32, r *record) {
+	r.group = 0
+	r.t, r.v = never, 0
+	s.gapsOf(id).drop(id)
+	s.dropSides(id)
+	c, i := s.chunkOf(id)
+	c.dropFirst(i)
+	r.setStep(0)
+	r.clear(flagGap | flagSure | flagBorn)
 }

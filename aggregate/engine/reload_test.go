@@ -25,6 +25,19 @@ func TestOutputsComeAndGo(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
+		"reload that samples come amidst": func(r *rig, text string) {
+			r.e.turn.Lock()
+			defer r.e.turn.Unlock()
+			if err := r.e.goOver(loadRules(t, text)); err != nil {
+				t.Fatal(err)
+			}
+			b := r.e.Begin(1)
+			for i := range 6 {
+				b.Append(0, labels.FromStrings("__name__", "c", "instance", string(rune('a'+i)), "job", string(rune('x'+i%2))), 0, r.now, math.NaN()) // counts for nothing
+			}
+			b.Commit(r.now)
+			r.e.finishChores()
+		},
 		"restart": func(r *rig, text string) {
 			var b bytes.Buffer
 			if err := r.e.Snapshot(&b, nil); err != nil {

@@ -35,7 +35,7 @@ func (d *road) take(s *shard, r *record, it *item) bool {
 	}
 	ord := r.ordinal()
 	n, i := ord/groupChunk, ord%groupChunk
-	if int(n) >= len(d.w.cols) || d.w.cols[n] == nil {
+	if int(n) >= len(d.w.cols) || d.w.cols[n] == nil || d.w.cols[n].frozen {
 		return false
 	}
 	grown := v

@@ -506,6 +506,9 @@ func TestConcurrentBatches(t *testing.T) {
 				if err := r.e.Reload(loadRules(t, manyRules)); err != nil {
 					t.Error(err)
 				}
+			case 2:
+				r.e.Decide(r.e.newest.Load(), []Decision{{Verb: Begin, Series: Series{ID: uint64(i)}}})
+				r.e.Decide(r.e.newest.Load(), []Decision{{Verb: Doubt}})
 			}
 			r.e.Top(3)
 		}

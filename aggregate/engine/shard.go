@@ -33,6 +33,8 @@ type shard struct {
 	// none. lettings counts how often that was begun.
 	letting  []int64
 	lettings uint32
+	chores   []*chore // in the order in which they began
+	imaging  *image   // that is being made; nil: none
 	// odd is when a counter was last said to be infinite.
 	odd   map[uint32]int64
 	usual usual
@@ -53,7 +55,7 @@ func newShard(e *Engine, number uint32) *shard {
 }
 
 func (s *shard) clearSides() {
-	s.letting = nil
+	s.letting, s.chores, s.imaging = nil, nil, nil
 	s.holding, s.asides = 0, 0
 	s.odd = map[uint32]int64{}
 	s.away.reset()
@@ -106,6 +108,7 @@ func (s *shard) alloc(lane uint8) (uint32, *record) {
 		n++
 	}
 	s.roomy[lane] = n
+	s.chunkReady(n, nil)
 	if n == len(chunks) || chunks[n] == nil {
 		chunks = s.addChunk(chunks, n, lane)
 	}

@@ -67,6 +67,18 @@ func (x *side[T]) drop(i uint32) bool {
 	return true
 }
 
+func (x *side[T]) each(f func(i uint32, v *T)) {
+	if x == nil {
+		return
+	}
+	for w, set := range x.used {
+		for ; set != 0; set &= set - 1 {
+			i := uint32(w*64 + bits.TrailingZeros64(set))
+			f(i, &x.at[i])
+		}
+	}
+}
+
 // heldOf is nil where nothing is held.
 func (s *shard) heldOf(id uint32) *held {
 	if s.holding == 0 {
@@ -213,18 +225,9 @@ func (m *image) appendSides(b []byte) []byte {
 func appendSide[T any](b []byte, m *image, of func(*sides) *side[T], write func([]byte, *T) []byte) []byte {
 	n := 0
 	each := func(f func(id uint32, v *T)) {
-		for k, c := range m.chunks[:m.n] {
-			x := of(&c.sides)
-			if !c.there || x == nil {
-				continue
-			}
-			for w, set := range x.used {
-				for ; set != 0; set &= set - 1 {
-					i := w*64 + bits.TrailingZeros64(set)
-					f(uint32(k*chunkSize+i), &x.at[i])
-				}
-			}
-		}
+		m.each(func(k int, c *chunkImage) {
+			of(&c.sides).each(func(i uint32, v *T) { f(uint32(k)*chunkSize+i, v) })
+		})
 	}
 	each(func(uint32, *T) { n++ })
 	b = binary.AppendUvarint(b, uint64(n))

@@ -25,8 +25,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Snapshot writes the state. atCut (may be nil) is called once while no batch is
 // between the journal and the state: every frame before it, and before the call of
 // Snapshot, is in the snapshot. Of the frames after it some may be in it as well;
-// ReplayFrame does not count them twice. A shard is held up while its part is
-// copied, nothing else is.
+// ReplayFrame does not count them twice. Batches wait while a chunk of records is
+// copied, and for no more.
 func (e *Engine) Snapshot(w io.Writer, atCut func() error) error {
 	e.turn.Lock()
 	defer e.turn.Unlock()
@@ -37,21 +37,17 @@ func (e *Engine) Snapshot(w io.Writer, atCut func() error) error {
 		return fmt.Errorf("write snapshot of aggregation: %w", err)
 	}
 	m := &image{}
-	var first, rest []byte
+	var b []byte
 	for _, s := range e.shards {
-		m.prepare(s)
-		s.mu.Lock()
-		m.take(s)
-		rest = s.appendHomes(s.appendWindows(s.appendOdd(rest[:0]), m))
-		s.mu.Unlock()
-		// Nothing is forgotten meanwhile: of all series above their places are there.
-		first = m.appendSides(m.appendGaps(s.appendPlaces(m.appendRecords(first[:0]))))
-		if err := writeSection(w, sectionShard, append([][]byte{first}, m.join(rest)...)...); err != nil {
+		m.copy(s)
+		b = m.append(b[:0], s)
+		m.end(s)
+		if err := writeSection(w, sectionShard, b); err != nil {
 			return err
 		}
 	}
 	// Groups and sources come last: whatever a shard refers to is in there.
-	return writeSection(w, sectionRules, e.appendRules(rest[:0]))
+	return writeSection(w, sectionRules, e.appendRules(b[:0]))
 }
 
 // atCut waits for the batches under way, then calls f with none under way.
@@ -64,17 +60,13 @@ func (e *Engine) atCut(f func() error) error {
 	return f()
 }
 
-func writeSection(w io.Writer, kind byte, payload ...[]byte) error {
-	size, sum := 0, uint32(0)
-	for _, p := range payload {
-		size += len(p)
-		sum = crc32.Update(sum, castagnoli, p)
+func writeSection(w io.Writer, kind byte, payload []byte) error {
+	if uint64(len(payload)) > 1<<32-1 {
+		return fmt.Errorf("write snapshot of aggregation: a section of %d bytes, want less than 4GiB; use more shards", len(payload))
 	}
-	if uint64(size) > 1<<32-1 {
-		return fmt.Errorf("write snapshot of aggregation: a section of %d bytes, want less than 4GiB; use more shards", size)
-	}
-	head := binary.LittleEndian.AppendUint32([]byte{kind}, uint32(size))
-	for _, p := range slices.Concat([][]byte{head}, payload, [][]byte{binary.LittleEndian.AppendUint32(nil, sum)}) {
+	head := binary.LittleEndian.AppendUint32([]byte{kind}, uint32(len(payload)))
+	sum := binary.LittleEndian.AppendUint32(nil, crc32.Checksum(payload, castagnoli))
+	for _, p := range [][]byte{head, payload, sum} {
 		if _, err := w.Write(p); err != nil {
 			return fmt.Errorf("write snapshot of aggregation: %w", err)
 		}
@@ -83,13 +75,16 @@ func writeSection(w io.Writer, kind byte, payload ...[]byte) error {
 }
 
 // appendPlaces writes prints with their places, and aliases in place: bit 63 marks
-// them. Each part is one of its own, as the shard is not held up for all.
+// them. Each part is one of its own, as the shard is not held up for all; nor is it
+// while b grows.
 func (s *shard) appendPlaces(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(len(s.places.parts)))
+	var part []byte
 	for i := range s.places.parts {
 		s.mu.Lock()
-		b = s.appendPart(b, s.places.parts[i].Load())
+		part = s.appendPart(part[:0], s.places.parts[i].Load())
 		s.mu.Unlock()
+		b = append(b, part...)
 	}
 	return b
 }
@@ -110,47 +105,9 @@ func (s *shard) appendPart(b []byte, p *placePart) []byte {
 	return b
 }
 
-func (s *shard) appendOdd(b []byte) []byte {
-	b = binary.AppendUvarint(b, uint64(len(s.odd)))
-	for id, t := range s.odd {
-		b = binary.AppendVarint(binary.LittleEndian.AppendUint32(b, id), t)
-	}
-	return b
-}
-
 func appendKept(b []byte, k kept) []byte {
 	b = binary.AppendVarint(binary.AppendVarint(b, k.t), k.st)
 	return append(appendFloat(b, k.v), k.rep)
-}
-
-// appendWindows leaves the rates to m.
-func (s *shard) appendWindows(b []byte, m *image) []byte {
-	n := 0
-	for _, rw := range s.rules {
-		if rw != nil {
-			n++
-		}
-	}
-	b = binary.AppendUvarint(b, uint64(n))
-	for slot, rw := range s.rules {
-		if rw == nil {
-			continue
-		}
-		b = binary.AppendUvarint(b, uint64(slot))
-		b = binary.AppendUvarint(b, uint64(len(rw.open)))
-		for _, w := range rw.open {
-			b = binary.AppendVarint(b, w.end)
-			late := byte(0)
-			if w.late {
-				late = 1
-			}
-			b = append(b, late)
-			b = binary.AppendVarint(binary.AppendVarint(b, w.begun), w.touched)
-			b = appendColumns(b, rw.rs, w.end, w.cols)
-			m.takeRates(len(b), w.rates)
-		}
-	}
-	return b
 }
 
 func appendColumns(b []byte, rs *ruleState, end int64, cols []*columns) []byte {
@@ -238,16 +195,19 @@ func (s *sources) append(b []byte) []byte {
 	end := s.all.end()
 	s.mu.Unlock()
 	b = binary.AppendUvarint(b, uint64(end))
+	var some []byte
 	for from := uint32(0); from < end; from += marksStep {
 		s.mu.Lock()
-		b = s.all.append(b, from, min(end, from+marksStep))
+		some = s.all.append(some[:0], from, min(end, from+marksStep))
 		s.mu.Unlock()
+		b = append(b, some...)
 	}
 	b = binary.AppendUvarint(b, uint64(len(s.index.parts)))
 	for i := range s.index.parts {
 		s.mu.Lock()
-		b = s.index.parts[i].Load().append(b)
+		some = s.index.parts[i].Load().append(some[:0])
 		s.mu.Unlock()
+		b = append(b, some...)
 	}
 	return b
 }
@@ -283,25 +243,7 @@ func (rs *ruleState) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(rs.slot))
 	b = binary.LittleEndian.AppendUint64(b, uint64(rs.since))
 	b = binary.LittleEndian.AppendUint64(b, uint64(rs.sealed.Load()))
-	rs.groups.mu.Lock()
-	b = binary.AppendUvarint(b, uint64(len(rs.groups.all)))
-	for i := range rs.groups.all {
-		g := &rs.groups.all[i]
-		kind := byte(0)
-		if g.used {
-			kind = 1
-			if g.extra {
-				kind = 2
-			}
-		}
-		b = append(b, kind)
-		if g.used {
-			b = appendBytes(b, appendLabels(nil, g.labels, nil))
-			b = appendBytes(b, []byte(g.tenant))
-			b = binary.AppendVarint(b, g.idle)
-		}
-	}
-	rs.groups.mu.Unlock()
+	b = rs.groups.append(b)
 	b = binary.AppendUvarint(b, uint64(len(rs.published)))
 	for _, end := range slices.Sorted(maps.Keys(rs.published)) {
 		b = rs.appendPublication(b, end, rs.published[end])
@@ -313,6 +255,40 @@ func (rs *ruleState) append(b []byte) []byte {
 		b = binary.AppendUvarint(b, uint64(c.windows))
 	}
 	return b
+}
+
+// append writes those that there are when it begins, some at a time while new series
+// wait.
+func (g *groups) append(b []byte) []byte {
+	g.mu.Lock()
+	n := len(g.all)
+	g.mu.Unlock()
+	b = binary.AppendUvarint(b, uint64(n))
+	var some []byte
+	for from := 0; from < n; from += groupChunk {
+		some = some[:0]
+		g.mu.Lock()
+		for i := from; i < min(n, from+groupChunk); i++ {
+			some = g.all[i].append(some)
+		}
+		g.mu.Unlock()
+		b = append(b, some...)
+	}
+	return b
+}
+
+func (g *group) append(b []byte) []byte {
+	switch {
+	case !g.used:
+		return append(b, 0)
+	case g.extra:
+		b = append(b, 2)
+	default:
+		b = append(b, 1)
+	}
+	b = appendBytes(b, appendLabels(nil, g.labels, nil))
+	b = appendBytes(b, []byte(g.tenant))
+	return binary.AppendVarint(b, g.idle)
 }
 
 func (rs *ruleState) appendPublication(b []byte, end int64, p *publication) []byte {

@@ -99,6 +99,11 @@ func (r *rig) restart(saved []byte, frames [][]byte, text string, change ...func
 			r.t.Fatal(err)
 		}
 	}
+	for _, s := range fresh.e.shards {
+		if len(s.chores) != 0 || s.imaging != nil {
+			r.t.Errorf("%d chores are left", len(s.chores))
+		}
+	}
 	r.e = fresh.e
 }
 

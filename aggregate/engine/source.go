@@ -122,6 +122,7 @@ func (e *Engine) promote(key fingerprint, dense uint32) uint32 {
 	}
 	n := e.src.create(key, src)
 	if alive {
+		sh.ready(id)
 		sh.chainSource(r, n)
 	}
 	return n
@@ -145,6 +146,7 @@ func (e *Engine) setSource(dense, src uint32) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if r := sh.at(id); r != nil {
+		sh.ready(id)
 		sh.chainSource(r, src)
 	}
 }

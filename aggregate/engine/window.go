@@ -37,6 +37,10 @@ type columns struct {
 	prom   *[groupChunk]partial.Sum2
 	series *[groupChunk]uint32
 	obs    *[groupChunk]partial.Acc // samples' values and native histograms
+	// frozen: an image has them, so they are copied before they change.
+	frozen bool
+	// shared are those whose sketches are an image's as well; nil: none.
+	shared *[groupChunk / 64]uint64
 }
 
 // rateChunk holds what the records of one chunk grew in a window.
@@ -87,7 +91,7 @@ func (rs *ruleState) recycle(cols []*columns) {
 				c.obs[i] = partial.Acc{}
 			}
 		})
-		c.used = [groupChunk / 64]uint64{}
+		c.used, c.shared = [groupChunk / 64]uint64{}, nil
 		rs.spare.Put(c)
 	}
 }
@@ -108,6 +112,33 @@ func (c *columns) observations() *[groupChunk]partial.Acc {
 	return c.obs
 }
 
+// observation is that of a group, to be changed.
+func (c *columns) observation(i uint32) *partial.Acc {
+	a := &c.observations()[i]
+	if c.shared != nil && c.shared[i/64]&(1<<(i%64)) != 0 {
+		*a = a.Clone()
+		c.shared[i/64] &^= 1 << (i % 64)
+	}
+	return a
+}
+
+// own is a copy of frozen columns. Sketches are copied when they change.
+func (c *columns) own() *columns {
+	n := &columns{needs: c.needs, used: c.used, inc: cloned(c.inc), prom: cloned(c.prom), series: cloned(c.series), obs: cloned(c.obs)}
+	if n.obs != nil {
+		n.shared = cloned(&c.used)
+	}
+	return n
+}
+
+func cloned[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	v := *p
+	return &v
+}
+
 // at returns the columns of a group and its place in them, and marks it as used.
 func (w *window) at(rs *ruleState, ord uint32) (*columns, uint32) {
 	n, i := ord/groupChunk, ord%groupChunk
@@ -115,6 +146,10 @@ func (w *window) at(rs *ruleState, ord uint32) (*columns, uint32) {
 		w.grow(rs, n)
 	}
 	c := w.cols[n]
+	if c.frozen {
+		c = c.own()
+		w.cols[n] = c
+	}
 	c.used[i/64] |= 1 << (i % 64)
 	return c, i
 }
