@@ -149,7 +149,8 @@ func TestCacheIsExact(t *testing.T) {
 		cache := NewCache(bytes, nil)
 		plain := newEngine(t, nil, islands, false)
 		cached := newEngine(t, func(o *Options) { o.Cache = cache }, islands, false)
-		boards := []string{`sum by (job) (rate(c1_total[2m]))`, `g1`, `avg(g2)`, `sum(g1 offset -2m)`, `g1 - on (pod, island) g1 @ 1300`, `histogram_quantile(0.9, sum by (le) (rate(lat_bucket[1m])))`}
+		boards := []string{`sum by (job) (rate(c1_total[2m]))`, `g1`, `avg(g2)`, `sum(g1 offset -2m)`, `g1 - on (pod, island) g1 @ 1300`, `histogram_quantile(0.9, sum by (le) (rate(lat_bucket[1m])))`,
+			`sum_over_time((lat_bucket @ 900 offset 1m)[2m30s:] offset -2m)`}
 		for len(boards) < 10 {
 			if e := (exprs{r}).vector(2); !strings.Contains(e, "topk") && !strings.Contains(e, "bottomk") && !strings.Contains(e, "limit") {
 				boards = append(boards, e)

@@ -303,6 +303,47 @@ func TestRandom(t *testing.T) {
 	}
 }
 
+// TestMovedSubqueries: what @ means in a subquery that is moved depends, with
+// upstream's engine, on whether its first step is the question's.
+func TestMovedSubqueries(t *testing.T) {
+	f := newFleet(t, rand.New(rand.NewPCG(1, 9)), 3, false, nil)
+	varies := 0
+	for _, expr := range []string{
+		`sum_over_time((lat_bucket @ 900 offset 1m)[2m30s:1m] offset -2m)`,
+		`sum_over_time(sum(lat_bucket @ 900 offset 1m)[2m30s:1m] offset -2m)`,
+		`sum_over_time(sum by (job) (lat_bucket @ 900)[2m30s:1m] offset 2m)`,
+		`sum_over_time(sum(lat_bucket @ 900)[2m30s:1m] @ 1150)`,
+		`sum_over_time(sum(lat_bucket @ 900)[2m30s:1m] @ end() offset -2m)`,
+		`max_over_time(sum(max_over_time((lat_bucket @ 900)[1m:30s]))[2m30s:1m] offset -2m)`,
+		`max_over_time(sum(max_over_time(lat_bucket[1m:30s] @ 900))[2m30s:1m] offset -2m)`,
+		`max_over_time((max_over_time(sum(lat_bucket @ 900)[1m:30s] offset -1m))[2m30s:1m])`,
+		`max_over_time((sum(max_over_time(lat_bucket[1m:30s] @ 900) - on () group_left () quantile(0.5, lat_bucket @ 900)))[2m30s:1m] offset -150s)`,
+	} {
+		answers := map[string]bool{}
+		for seconds := int64(1005); seconds <= 1140; seconds += 15 {
+			q := at(expr, seconds)
+			q.end, q.step = q.end.Add(time.Minute), 15*time.Second
+			want, _ := q.ask(t.Context(), f.ref, f.merged)
+			got, receipt := q.ask(t.Context(), f.engine, nil)
+			if d := differ(want, got); d != "" || want.Err != nil {
+				t.Errorf("%s: %v %s\nrest %s\nleaves %q", q, want.Err, d, receipt.Rest, receipt.Pushed)
+			}
+			if v := values(want); len(v) > 0 {
+				answers[fmt.Sprint(v[0])] = true
+			} else {
+				answers[""] = true
+			}
+		}
+		if answers[""] && len(answers) == 1 {
+			t.Errorf("%s has no answer at any time", expr)
+		}
+		varies += len(answers) - 1
+	}
+	if varies == 0 {
+		t.Error("no answer depends on when the question begins: what is done about it can go")
+	}
+}
+
 func randomQuestion(r *rand.Rand) question {
 	q := question{expr: exprs{r}.vector(1 + r.IntN(4))}
 	switch r.IntN(12) {

@@ -115,6 +115,7 @@ func TestRoundTrips(t *testing.T) {
 func TestReceipt(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	e, islands := trio(t, func(o *Options) { o.Registerer = reg })
+	islands[0].Island.(*Answerer).options.Span = func() (oldest, newest int64) { return 15_000, 600_000 }
 	islands[1].facts = func(f *Facts) { f.MinTime = 900_000 }
 	islands[2].err = errors.New("no route")
 	var receipt Receipt
@@ -136,7 +137,7 @@ func TestReceipt(t *testing.T) {
 		Fetched: []string{`{__name__="up"}`},
 		Rest:    `sum({__leaf__=~"0"}) + quantile_over_time(scalar(min({__leaf__=~"1"})), up[1m])`,
 		Islands: []IslandReceipt{
-			{Name: "isle-0", State: StateAnswered, Series: 3, Samples: 6},
+			{Name: "isle-0", State: StateAnswered, Oldest: 15_000, Newest: 600_000, Series: 3, Samples: 6},
 			{Name: "isle-1", State: StateSkipped, Why: "its data begins at 1970-01-01T00:15:00Z"},
 			{Name: "isle-2", State: StateFailed, Why: "no route"},
 		},

@@ -205,6 +205,7 @@ func (f *flaky) Answer(ctx context.Context, r *Request) (*Answer, error) {
 			return nil, fault(FaultQuery, "the question is wrong")
 		}
 		if f.fault == "claims an error and hides" {
+			f.hurt.Store(true)
 			return nil, errors.New("no series for you")
 		}
 	case "claims too much":

@@ -41,6 +41,9 @@ func (p *planner) classify(e parser.Expr) class {
 	case *parser.StepInvariantExpr:
 		return p.class(n.Expr)
 	case *parser.SubqueryExpr:
+		if unsteady(n) {
+			return global
+		}
 		return p.class(n.Expr)
 	case *parser.BinaryExpr:
 		return p.classifyBinary(n)
@@ -125,6 +128,28 @@ func (p *planner) classifyAggregate(n *parser.AggregateExpr) class {
 		return local
 	}
 	return global
+}
+
+// unsteady reports whether n is moved by an offset or @, and its operand has an @.
+// The upstream engine counts the operand's offset from the first step of what is
+// around n, and anew only if n has another first step (runSubquery of
+// promql/engine.go, v0.316): where they are the same, it reads at another time, and
+// what is cut off there decides what it finds. So an answer hangs on when the
+// question begins, and only the engine that answers it all gives the same.
+func unsteady(n *parser.SubqueryExpr) (yes bool) {
+	if n.Timestamp == nil && n.OriginalOffset == 0 {
+		return false
+	}
+	parser.Inspect(n.Expr, func(e parser.Node, _ []parser.Node) error {
+		switch e := e.(type) {
+		case *parser.VectorSelector:
+			yes = yes || e.Timestamp != nil
+		case *parser.SubqueryExpr:
+			yes = yes || e.Timestamp != nil
+		}
+		return nil
+	})
+	return yes
 }
 
 // settled reports whether no row of e remembers a metric name that is still to

@@ -92,7 +92,10 @@ func TestPlans(t *testing.T) {
 		{`sum(up @ end())`, `sum(#0 @ 1000.000)`, []string{`sum(up @ 1060.000)`}},
 		{`rate(c[5m] offset step())`, `#0`, []string{`rate(c[5m] offset 15s)`}},
 		{`max_over_time(sum(up)[2m:])`, `max_over_time(sum(#0)[2m:1m])`, []string{`sum(up)`}},
+		{`max_over_time(sum(up @ 300)[2m:])`, `max_over_time(sum(#0 @ 900.000)[2m:1m])`, []string{`sum(up @ 300.000)`}},
 		// What stays here.
+		{`max_over_time(sum(up @ 300)[2m:] offset 1m)`, `max_over_time(sum(up @ 300.000)[2m:1m] offset 1m)`, nil},
+		{`max(max_over_time((up @ 300)[2m:] @ 900))`, `max(max_over_time((up @ 300.000)[2m:1m] @ 900.000))`, nil},
 		{`vector(1) + time()`, `vector(1) + time()`, nil},
 		{`info(up)`, `info(up)`, nil},
 		{`quantile_over_time(scalar(sum(b)), c[5m])`, `quantile_over_time(scalar(sum(#0)), c[5m])`, []string{`sum(b)`}},

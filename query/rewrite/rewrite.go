@@ -43,6 +43,9 @@ func (p *planner) rewrite(e parser.Expr, pl place) parser.Expr {
 		at := pl.grid.Start
 		return p.rewrite(n.Expr, place{grid: pl.grid.invariant(), at: &at, root: pl.root})
 	case *parser.SubqueryExpr:
+		if unsteady(n) {
+			return n
+		}
 		out := *n
 		out.Expr = p.rewrite(n.Expr, place{grid: pl.grid.subquery(n)})
 		return &out

@@ -268,5 +268,26 @@ func TestPrimaries(t *testing.T) {
 	data.up()
 	told["resolved Fired sg-1"], told["firing Ignored"] = 1, 2
 	eventually(t, time.Minute, "all is as it was when they are back", func() error { return pages.exactly(told) })
+
+	for _, word := range []string{"demote", "promote"} {
+		before, err := data.networkGroup("slow")
+		if err != nil {
+			t.Fatal(err)
+		}
+		sites[0].must(word, lost.name)
+		eventually(t, time.Minute, word+" moves what it has to", func() error {
+			for _, s := range sites {
+				switch g, err := s.networkGroup("slow"); {
+				case err != nil:
+					return err
+				case word == "demote" && g.Owner == lost.name:
+					return fmt.Errorf("%s says that it is still %s's", s.name, g.Owner)
+				case word == "promote" && g.Owner != lost.name:
+					return fmt.Errorf("%s says that it is %s's, which was %s's before", s.name, g.Owner, before.Owner)
+				}
+			}
+			return nil
+		})
+	}
 	steadily(t, 20*time.Second, "nothing is told twice", func() error { return pages.exactly(told) })
 }

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"fmt"
+	"net/url"
 	"os/exec"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/atoll-mesh/atoll/lab"
 	"github.com/atoll-mesh/atoll/mesh"
+	"github.com/atoll-mesh/atoll/query/global"
 )
 
 // TestRevocation has six islands in three regions end the membership of one,
@@ -50,12 +52,45 @@ func TestRevocation(t *testing.T) {
 		}
 	}
 	steadily(t, 3*time.Second, "the victim stays out", func() error { return saysRevoked(victim, reachable) })
+	noQuestions(t, victim, reachable, away)
 
 	away.node.Link().Heal()
 	healed := eventually(t, time.Minute, "the island that was cut off hears of it", func() error { return away.knowsNot(victim.name) })
 	t.Logf("the island that was cut off heard %s after healing", healed.Round(time.Millisecond))
 
 	t.Run("stolen key", func(t *testing.T) { stolenKey(t, admin, victim, thiefs) })
+}
+
+// noQuestions: nobody answers a revoked island, and nobody asks it: the others answer
+// each other as if it had never been, and miss who is cut off alone.
+func noQuestions(t *testing.T, victim *site, others []*site, away *site) {
+	t.Helper()
+	ask := func(s *site) (answered, failed []string, err error) {
+		a, err := s.everywhere("query", url.Values{"query": {"count by (island) (up)"}})
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, i := range a.Receipt.Islands {
+			if i.State == global.StateAnswered {
+				answered = append(answered, i.Name)
+			} else {
+				failed = append(failed, i.Name)
+			}
+		}
+		return answered, failed, nil
+	}
+	if answered, _, err := ask(victim); err != nil || !slices.Equal(answered, []string{victim.name}) {
+		t.Errorf("the revoked island's question was answered by %q: %v", answered, err)
+	}
+	for _, s := range others {
+		eventually(t, time.Minute, s.name+" is answered by all but the revoked", func() error {
+			answered, failed, err := ask(s)
+			if err != nil || len(answered) != len(others) || !slices.Equal(failed, []string{away.name}) {
+				return fmt.Errorf("answered by %q, not by %q: %w", answered, failed, err)
+			}
+			return nil
+		})
+	}
 }
 
 // stolenKey copies a revoked island's data to another host.
