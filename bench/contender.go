@@ -28,10 +28,22 @@ type usage struct {
 	CPU     time.Duration // user and system
 	PeakRSS int64         // bytes
 	Samples float64       // that it has stored
+	Heap    int64         // bytes, after a collection
+	// Late counts probes by how much later than planned they began at most, in seconds.
+	Late []bucket `json:",omitempty"`
+}
+
+type bucket struct {
+	Most  float64
+	Count uint64 // of this and all buckets before
 }
 
 func (u usage) since(before usage) usage {
-	return usage{CPU: u.CPU - before.CPU, PeakRSS: u.PeakRSS, Samples: u.Samples - before.Samples}
+	d := usage{CPU: u.CPU - before.CPU, PeakRSS: u.PeakRSS, Samples: u.Samples - before.Samples, Heap: u.Heap}
+	for i, b := range u.Late {
+		d.Late = append(d.Late, bucket{b.Most, b.Count - before.Late[i].Count})
+	}
+	return d
 }
 
 // perSecond is how many samples a second of CPU time was enough for.
@@ -41,6 +53,7 @@ func (u usage) perSecond() float64 { return u.Samples / u.CPU.Seconds() }
 type role struct {
 	handler http.Handler // may be nil
 	samples func() float64
+	late    func() []bucket // may be nil
 	close   func() error
 }
 
@@ -81,11 +94,18 @@ func used(r role) usage {
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &ru); err != nil {
 		panic(err)
 	}
-	return usage{
+	out := usage{
 		CPU:     time.Duration(ru.Utime.Nano() + ru.Stime.Nano()),
 		PeakRSS: peakRSS(),
 		Samples: r.samples(),
 	}
+	var mem runtime.MemStats
+	runtime.ReadMemStats(&mem)
+	out.Heap = int64(mem.HeapAlloc)
+	if r.late != nil {
+		out.Late = r.late()
+	}
+	return out
 }
 
 // peakRSS reads what the kernel says of this process alone: getrusage counts in

@@ -7,7 +7,7 @@
 // time of one round still varies with what else the machine does; the table gives
 // the median of the rounds and their spread, and ratios are the thing to compare.
 //
-//	go run . [-run receive|scrape|aggregate|aggregate-room|query] [-rounds 3] [-series 100800] [-scrapes 20]
+//	go run . [-run receive|scrape|aggregate|aggregate-room|query|probe] [-rounds 3] [-series 100800] [-scrapes 20]
 package main
 
 import (
@@ -50,7 +50,7 @@ func main() {
 		return
 	}
 	var o options
-	pattern := flag.String("run", ".", "regular expression of the benchmarks to run: receive, scrape, aggregate, aggregate-room, query")
+	pattern := flag.String("run", ".", "regular expression of the benchmarks to run: receive, scrape, aggregate, aggregate-room, query, probe")
 	flag.IntVar(&o.rounds, "rounds", 3, "interleaved rounds")
 	flag.IntVar(&o.series, "series", 100_800, "series")
 	flag.IntVar(&o.scrapes, "scrapes", 20, "samples per series that are measured")
@@ -71,7 +71,7 @@ func run(ctx context.Context, pattern string, o options) error {
 	}
 	fmt.Printf("%s, %s/%s, %d CPUs, %d rounds, %d series, %d samples each\n\n",
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), o.rounds, o.series, o.scrapes)
-	for _, b := range []benchmark{{"receive", runReceive}, {"scrape", runScrape}, {"aggregate", runAggregate}, {"aggregate-room", runRoom}, {"query", runQuery}} {
+	for _, b := range []benchmark{{"receive", runReceive}, {"scrape", runScrape}, {"aggregate", runAggregate}, {"aggregate-room", runRoom}, {"query", runQuery}, {"probe", runProbe}} {
 		if !wanted.MatchString(b.name) {
 			continue
 		}

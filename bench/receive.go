@@ -35,6 +35,10 @@ var roles = map[string]func(dir string) (role, error){
 		})
 	},
 	"scrape-prometheus": scrapeDirect,
+	"probe-pages":       serveProbed,
+	"probe-blackbox":    probeBlackbox,
+	"probe-prometheus":  probePrometheus,
+	"probe-atoll":       probeAtoll,
 	"scrape-atoll":      scrapeAtoll,
 }
 

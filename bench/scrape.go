@@ -99,21 +99,6 @@ scrape_configs: [{job_name: bench}]
 `
 
 func scrapeInto(a storage.AppendableV2, reg prometheus.Registerer) (stop func(), err error) {
-	m, err := scrape.NewManager(&scrape.Options{
-		AppendMetadata:           true,
-		DiscoveryReloadInterval:  model.Duration(time.Second),
-		DiscoveryReloadOnStartup: true,
-	}, promslog.NewNopLogger(), logging.NewJSONFileLogger, nil, a, reg)
-	if err != nil {
-		return nil, err
-	}
-	cfg, err := promconfig.Load(scrapeConfig, quiet())
-	if err != nil {
-		return nil, err
-	}
-	if err := m.ApplyConfig(cfg); err != nil {
-		return nil, err
-	}
 	address, number, _ := strings.Cut(os.Getenv(targetsVariable), " ")
 	n, err := strconv.Atoi(number)
 	if err != nil {
@@ -125,6 +110,26 @@ func scrapeInto(a storage.AppendableV2, reg prometheus.Registerer) (stop func(),
 			"__address__": model.LabelValue(address), "__metrics_path__": model.LabelValue(fmt.Sprintf("/%d", i)),
 			"instance": model.LabelValue(fmt.Sprintf("10.0.0.%d:9100", i)),
 		})
+	}
+	return scrapeGroup(a, reg, scrapeConfig, group)
+}
+
+// scrapeGroup scrapes the targets of the job bench.
+func scrapeGroup(a storage.AppendableV2, reg prometheus.Registerer, config string, group *targetgroup.Group) (stop func(), err error) {
+	m, err := scrape.NewManager(&scrape.Options{
+		AppendMetadata:           true,
+		DiscoveryReloadInterval:  model.Duration(time.Second),
+		DiscoveryReloadOnStartup: true,
+	}, promslog.NewNopLogger(), logging.NewJSONFileLogger, nil, a, reg)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := promconfig.Load(config, quiet())
+	if err != nil {
+		return nil, err
+	}
+	if err := m.ApplyConfig(cfg); err != nil {
+		return nil, err
 	}
 	sets := make(chan map[string][]*targetgroup.Group)
 	done := make(chan struct{})
