@@ -29,6 +29,7 @@ type archipelago struct {
 	dir   string
 	lab   *lab.Lab
 	boxes []*lab.NAT
+	shop  *shop
 	sites []*site // the first one founds the network and is its signer
 }
 
@@ -66,7 +67,7 @@ func (a *archipelago) bringUp(ctx context.Context) (err error) {
 	if a.dir, err = os.MkdirTemp("", "atoll-lab-"); err != nil {
 		return fmt.Errorf("make a directory for the islands: %w", err)
 	}
-	a.say("laying out 3 regions, 2 NAT boxes, 6 hosts")
+	a.say("laying out 3 regions, 2 NAT boxes, 6 hosts, 20 services")
 	if err := a.layOut(); err != nil {
 		return err
 	}
@@ -81,7 +82,7 @@ func (a *archipelago) bringUp(ctx context.Context) (err error) {
 	a.say("%s has made the network", first.name)
 	tokens := map[*site]string{}
 	for _, s := range others {
-		if tokens[s], err = first.atoll(ctx, "invite", "--label", "region="+s.region); err != nil {
+		if tokens[s], err = first.atoll(ctx, "invite", "--label", "region="+s.region, "--label", "isp="+s.isp); err != nil {
 			return err
 		}
 	}
@@ -97,10 +98,15 @@ func (a *archipelago) bringUp(ctx context.Context) (err error) {
 	}
 	a.say("waiting until all see all")
 	err = each(a.sites, func(s *site) error { return s.waitFor(ctx, len(others)) })
-	if err == nil {
-		a.say("all see all")
+	if err != nil {
+		return err
 	}
-	return err
+	a.say("all see all")
+	if err := a.shop.define(ctx, first); err != nil {
+		return err
+	}
+	a.say("every island probes the 20 services")
+	return nil
 }
 
 // layOut makes the hosts and what belongs to the islands on them.
@@ -112,8 +118,11 @@ func (a *archipelago) layOut() (err error) {
 		return err
 	}
 	a.boxes = hosts.Boxes
+	if a.shop, err = openShop(a.lab, a.say); err != nil {
+		return err
+	}
 	for _, node := range hosts.All {
-		s := &site{name: node.Name(), node: node, dir: filepath.Join(a.dir, node.Name()), binary: a.opts.atoll, nat: "none, public"}
+		s := &site{name: node.Name(), node: node, dir: filepath.Join(a.dir, node.Name()), binary: a.opts.atoll, nat: "none, public", isp: isps[node.Name()], inbox: a.shop.inbox()}
 		s.region, _, _ = strings.Cut(s.name, "-")
 		for _, box := range hosts.Boxes {
 			if box.Name() == s.region {
@@ -145,6 +154,7 @@ func (a *archipelago) close() error {
 	for _, s := range a.sites {
 		s.closeDoor()
 	}
+	a.shop.close()
 	if a.lab != nil {
 		errs = append(errs, a.lab.Close()) // kills what runs in it
 	}

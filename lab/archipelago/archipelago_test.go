@@ -64,6 +64,14 @@ const script = `
 
 peers us-1
 on us-1 ping eu-2
+until us-1 20 of 20 services
+break Liberty
+until eu-1 down from ISP Liberty in eu and us
+until eu-1 ALERT FIRING ProbeDown
+until ap-1 down from ISP Liberty in eu and us
+evidence ap-1
+mend Liberty
+until us-2 20 of 20 services
 partition eu-1,us | eu-2,ap
 wait eu-1 2
 heal
@@ -145,6 +153,13 @@ func checkAnswers(t *testing.T, text string) {
 		`(?m)^eu-1 +eu +admin +connected +direct `,          // seen by us-1
 		`(?m)^ap-[12] +ap +island +connected +relayed via `, // as well
 		`revoked us-2 \(`,
+		// One service, for one ISP's customers: the verdict, the alert and the evidence.
+		`(?m)^shop http://\S+:8443/: down from ISP Liberty in eu and us since \d\d:\d\d UTC \(connect timeout\), fine from 3 other vantages$`,
+		`ALERT FIRING ProbeDown \(severity \w+, owner shop\): .*http://\S+:8443/`,
+		`  verdict: down from ISP Liberty in eu and us since `,
+		`  evidence: \S*/api/v1/probes/evidence`,
+		`(?m)^http://\S+:8443/, failing, kept by (?:eu-2|us-1|us-2): .*`,
+		`(?m)^http://\S+:8443/, healthy, kept by (?:eu-1|ap-1|ap-2): it sees nothing wrong$`,
 	} {
 		if !regexp.MustCompile(want).MatchString(text) {
 			t.Errorf("nothing like %s in:\n%s", want, text)

@@ -24,9 +24,14 @@ import (
 )
 
 // settings of each island. Six of them would measure the one machine six times.
-const settings = `island: {name: %s, labels: {region: %s}, data_dir: data}
+const settings = `island: {name: %s, labels: {region: %s, isp: %s}, data_dir: data}
 collect: {host: {enabled: false}, cgroup: {enabled: false}}
 store: {out_of_order_window: 2h} # for what load sends
+prometheus: {global: {evaluation_interval: 2s}}
+alert:
+  alertmanager:
+    route: {receiver: inbox, group_by: [alertname, job, instance], group_wait: 1s, group_interval: 10s}
+    receivers: [{name: inbox, webhook_configs: [{url: %q}]}]
 `
 
 // inside is where each island answers HTTP in its own namespace.
@@ -35,6 +40,7 @@ const inside = "http://127.0.0.1:59080"
 // site is one island on its host.
 type site struct {
 	name, region, nat string
+	isp, inbox        string
 	node              *lab.Node
 	dir               string // has atoll.yaml, atoll.log and data
 	binary            string
@@ -54,7 +60,7 @@ func (s *site) write() error {
 	if err := os.MkdirAll(s.dir, 0o755); err != nil {
 		return fmt.Errorf("make the directory of %s: %w", s.name, err)
 	}
-	text := fmt.Sprintf(settings, s.name, s.region)
+	text := fmt.Sprintf(settings, s.name, s.region, s.isp, s.inbox)
 	if err := os.WriteFile(filepath.Join(s.dir, "atoll.yaml"), []byte(text), 0o600); err != nil {
 		return fmt.Errorf("write the configuration of %s: %w", s.name, err)
 	}
