@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	promconfig "github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/discovery"
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/rules"
@@ -37,6 +38,13 @@ type Options struct {
 	Local      storage.Queryable
 	Appendable storage.AppendableV2
 	Parser     parser.Parser // nil for the upstream default
+
+	// Supplied are rules beside those of the configuration's files; Prepare replaces them.
+	Supplied []Supplied
+	// Annotate returns annotations of an alert that firing rules cannot know, by its
+	// labels, each time it is handed over; they replace the rule's own of those names.
+	// nil adds none.
+	Annotate func(labels.Labels) map[string]string
 
 	// ExternalURL is where people reach this island; it stands in notifications.
 	ExternalURL *url.URL
@@ -138,7 +146,7 @@ func New(o Options) (*Alert, error) {
 	a.watch = newWatch(o.Health, m, func() int { return int(a.threshold.Load()) })
 
 	var err error
-	if a.plan, err = a.prepare(o.Config, o.Prometheus, o.Alertmanager); err != nil {
+	if a.plan, err = a.prepare(o.Config, o.Prometheus, o.Alertmanager, o.Supplied); err != nil {
 		return nil, err
 	}
 	if a.embedded, err = newEmbedded(o, m, o.Registerer); err != nil {

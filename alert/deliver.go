@@ -15,10 +15,25 @@ import (
 // Send takes the alerts of one rule, as rules.Sender, to the embedded
 // Alertmanager and to the external ones.
 func (a *Alert) Send(alerts ...*notifier.Alert) {
+	a.annotate(alerts)
 	if border := a.border.Load(); border != nil {
 		a.embedded.deliver(border, alerts, time.Now())
 	}
 	a.external.notifier.Send(alerts...)
+}
+
+// annotate adds what only others know of alerts, as it is now.
+func (a *Alert) annotate(alerts []*notifier.Alert) {
+	if a.opts.Annotate == nil {
+		return
+	}
+	for _, n := range alerts {
+		b := labels.NewBuilder(n.Annotations)
+		for name, value := range a.opts.Annotate(n.Labels) {
+			b.Set(name, value)
+		}
+		n.Annotations = b.Labels()
+	}
 }
 
 // border is what happens to alerts that leave the rules: the embedded

@@ -23,14 +23,14 @@ type plan struct {
 //
 // Alertmanager may be nil for DefaultAlertmanager. One of commit and discard
 // must be called, once.
-func (a *Alert) Prepare(c Config, prom *promconfig.Config, am *amconfig.Config) (commit, discard func(), err error) {
+func (a *Alert) Prepare(c Config, prom *promconfig.Config, am *amconfig.Config, supplied ...Supplied) (commit, discard func(), err error) {
 	a.mu.Lock()
 	current := a.plan.config
 	a.mu.Unlock()
 	if err := errors.Join(c.Validate(), current.fixed(c)); err != nil {
 		return nil, nil, err
 	}
-	p, err := a.prepare(c, prom, am)
+	p, err := a.prepare(c, prom, am, supplied)
 	if err != nil {
 		a.embedded.metrics.am.reloadOK.Set(0)
 		return nil, nil, err
@@ -38,14 +38,14 @@ func (a *Alert) Prepare(c Config, prom *promconfig.Config, am *amconfig.Config) 
 	return func() { a.commit(p) }, p.routing.discard, nil
 }
 
-func (a *Alert) prepare(c Config, prom *promconfig.Config, am *amconfig.Config) (*plan, error) {
+func (a *Alert) prepare(c Config, prom *promconfig.Config, am *amconfig.Config, supplied []Supplied) (*plan, error) {
 	if prom == nil {
 		return nil, errors.New("preparing alerting: no Prometheus configuration given")
 	}
 	if am == nil {
 		am = DefaultAlertmanager()
 	}
-	set, problems := loadRules(prom, a.opts.Parser)
+	set, problems := loadRules(prom, a.opts.Parser, supplied)
 	refused, warnings := problems.split()
 	for _, p := range warnings {
 		a.logger.Warn("suspicious rule", "file", p.File, "line", p.Line, "column", p.Column, "message", p.Message)

@@ -41,8 +41,16 @@ func RuleFiles(conf *promconfig.Config) ([]string, error) {
 	return slices.Compact(files), nil
 }
 
+// Supplied is a rule file that is no file: what a part of the program alerts on
+// unless told otherwise.
+type Supplied struct {
+	// Name stands where the rules API shows a file.
+	Name string
+	Text []byte
+}
+
 // loadRules reads all rule files; the problems are those of all files.
-func loadRules(conf *promconfig.Config, p parser.Parser) (*ruleSet, Problems) {
+func loadRules(conf *promconfig.Config, p parser.Parser, supplied []Supplied) (*ruleSet, Problems) {
 	s := &ruleSet{
 		groups:   map[string]*rulefmt.RuleGroups{},
 		interval: time.Duration(conf.GlobalConfig.EvaluationInterval),
@@ -55,16 +63,11 @@ func loadRules(conf *promconfig.Config, p parser.Parser) (*ruleSet, Problems) {
 	}
 	s.files = files
 	var problems Problems
-	for _, file := range files {
-		content, err := os.ReadFile(file)
-		if err != nil {
-			problems = append(problems, Problem{File: file, Message: fmt.Sprintf("reading rules: %v: make the file readable or take it out of rule_files", err)})
-			continue
-		}
+	check := func(file string, content []byte) {
 		groups, found := checkRules(file, content, p, conf.GlobalConfig.MetricNameValidationScheme)
 		problems = append(problems, found...)
 		if groups == nil {
-			continue
+			return
 		}
 		s.groups[file] = groups
 		for _, g := range groups.Groups {
@@ -72,6 +75,18 @@ func loadRules(conf *promconfig.Config, p parser.Parser) (*ruleSet, Problems) {
 				s.longest = max(s.longest, cmp.Or(time.Duration(g.Interval), s.interval))
 			}
 		}
+	}
+	for _, one := range supplied {
+		s.files = append(s.files, one.Name)
+		check(one.Name, one.Text)
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			problems = append(problems, Problem{File: file, Message: fmt.Sprintf("reading rules: %v: make the file readable or take it out of rule_files", err)})
+			continue
+		}
+		check(file, content)
 	}
 	return s, problems
 }

@@ -321,7 +321,7 @@ func (l *loader) section(src source, root, n *yaml.Node, s section) {
 		if r.Mentions(err.Error()) {
 			continue // what was refused above is at its default here
 		}
-		at, field, message := place(root, s.name, err)
+		at, field, message := belongs(root, s.name, err)
 		l.add(src, at, field, "%s", message)
 	}
 }
@@ -341,9 +341,9 @@ func flatten(err error) []error {
 	return []error{err}
 }
 
-// place finds where an error of a room's Validate belongs. Rooms begin it with
+// belongs finds where an error of a room's Validate belongs. Rooms begin it with
 // the field, with or without the name of their section.
-func place(root *yaml.Node, section string, err error) (at *yaml.Node, field, rest string) {
+func belongs(root *yaml.Node, section string, err error) (at *yaml.Node, field, rest string) {
 	message := err.Error()
 	path, rest, ok := decode.SplitPath(message)
 	if own, is := errors.AsType[fieldError](err); is {
@@ -408,6 +408,7 @@ func (l *loader) resolve(src source, root *yaml.Node, c *Config) {
 		*path = src.join(*path)
 	}
 	c.HTTP.WebConfig = src.join(c.HTTP.WebConfig)
+	c.Probe.Evidence.Dir = src.join(c.Probe.Evidence.Dir)
 	c.Query.LogFile = src.join(c.Query.LogFile)
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/atoll-mesh/atoll/decode"
 	"github.com/atoll-mesh/atoll/probe/definition"
+	"github.com/atoll-mesh/atoll/probe/place"
 )
 
 // probePart reads the module file that probe.modules names and the definitions that
@@ -28,6 +29,9 @@ func (l *loader) probePart(src source, root *yaml.Node, c *Config) {
 		}
 		known = known && ok
 		c.Probe.Modules = path
+	}
+	if n, exact := decode.At(root, "probe.place.databases"); exact && n.Kind == yaml.SequenceNode {
+		l.placeDatabases(src, n, c)
 	}
 	n, exact := decode.At(root, "probe.definitions")
 	if !exact || decode.IsNull(n) {
@@ -83,4 +87,20 @@ func (c *Config) joinProbe(files []string) (left []error) {
 		c.Probes.Shared = append(c.Probes.Shared, d)
 	}
 	return left
+}
+
+// placeDatabases finds the databases of places beside the file that names them.
+func (l *loader) placeDatabases(src source, list *yaml.Node, c *Config) {
+	const field = "probe.place.databases"
+	for i, n := range list.Content {
+		if i >= len(c.Probe.Place.Databases) {
+			return // the list is faulty, which is said elsewhere
+		}
+		path := src.join(n.Value)
+		l.files = append(l.files, path)
+		c.Probe.Place.Databases[i] = path
+		if err := place.Check(path); err != nil {
+			l.add(src, n, decode.Item(field, list, i), "open %q: %s; expected a database in MaxMind's form (.mmdb), the path is relative to %s", path, reason(err), displayDir(src.file))
+		}
+	}
 }

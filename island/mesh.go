@@ -92,6 +92,9 @@ func (m *membership) serve(node *mesh.Mesh) error {
 		m.servePartials(node),
 		m.serveQueries(node),
 		m.serveCopies(node),
+		m.serveVotes(node),
+		m.serveRuns(node),
+		m.serveEvidence(node),
 	)
 }
 

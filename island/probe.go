@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,9 +26,20 @@ import (
 func (i *Island) buildProbe(r *rooms, cfg *config.Config, door storage.AppendableV2) (err error) {
 	r.probe, err = probe.New(probe.Options{
 		Config: cfg.Probe, Set: cfg.Probes, Store: door, Labels: i.labels, Members: i.vantages, Own: (&meshAddresses{island: i}).list,
+		Public: i.seenFrom, Votes: votes{i}, Runs: i.runsOf, Audit: i.auditProbe, Evidence: i.evidenceOf, Dir: filepath.Join(cfg.Island.DataDir, "probe"),
 		Discovery: r.collect.SDMetrics(), Logger: i.room("probe"), Registerer: i.registry, Health: i.health,
 	})
 	return err
+}
+
+// seenFrom is the public address from which others see this island come.
+func (i *Island) seenFrom() netip.Addr {
+	if m := i.membership.Load(); m != nil {
+		if running := m.mesh.Load(); running != nil {
+			return running.Seen()
+		}
+	}
+	return netip.Addr{}
 }
 
 // labels are this island's: what its configuration says, and its network.

@@ -223,6 +223,12 @@ func (i *Island) newPortal(r *rooms, cfg *config.Config) (*portal.Portal, error)
 		"GET " + probe.RequestPath:     &r.probeRoutes,
 		"GET " + probe.DefinitionsPath: &r.probeRoutes,
 		"GET " + probe.TargetsPath:     &r.probeRoutes,
+		"GET " + probe.VerdictsPath:    &r.probeRoutes,
+
+		"GET " + probe.EvidencePath:       &r.probeRoutes,
+		"GET " + probe.EvidencePath + "/": &r.probeRoutes,
+		"GET " + probe.RunPath:            &r.probeRoutes,
+		"POST " + probe.RunPath:           &r.probeRoutes,
 	})
 	return portal.New(portal.Options{
 		Config: cfg.HTTP, Logger: i.room("portal"), Registerer: i.registry, Gatherer: i.gatherer,
@@ -280,6 +286,7 @@ func (i *Island) buildAlert(r *rooms, cfg *config.Config, door storage.Appendabl
 		Config: cfg.Alert, Prometheus: cfg.Prometheus, Alertmanager: cfg.Alertmanager,
 		Engine: r.query.Engine(), Parser: r.query.Parser(), Queryable: r.query.Queryable(), Local: r.store, Appendable: door,
 		ExternalURL: r.portal.URL(), Dir: filepath.Join(cfg.Island.DataDir, "alert"),
+		Supplied: suppliedRules(cfg), Annotate: r.annotate,
 		Ready: r.store.Ready(), Discovery: r.collect.SDMetrics(),
 		Logger: i.room("alert"), Registerer: i.registry, Health: i.health,
 	})
@@ -307,7 +314,7 @@ func (i *Island) preparable() []room {
 		{"query", func(c *config.Config) (func(), func(), error) { return r.query.Prepare(c.Query, c.Prometheus) }},
 		{"send", func(c *config.Config) (func(), func(), error) { return r.send.Prepare(c.Prometheus) }},
 		{"alert", func(c *config.Config) (func(), func(), error) {
-			return r.alert.Prepare(c.Alert, c.Prometheus, c.Alertmanager)
+			return r.alert.Prepare(c.Alert, c.Prometheus, c.Alertmanager, suppliedRules(c)...)
 		}},
 		{"aggregate", func(c *config.Config) (func(), func(), error) {
 			return r.aggregate.Prepare(c.Aggregate, c.AggregateRules)

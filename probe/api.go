@@ -24,6 +24,13 @@ func (p *Prober) Handler() http.Handler {
 	mux.HandleFunc("GET "+RequestPath, p.serveProbe)
 	mux.HandleFunc("GET "+DefinitionsPath, p.serveDefinitions)
 	mux.HandleFunc("GET "+TargetsPath, p.serveTargets)
+	mux.HandleFunc("GET "+VerdictsPath, p.serveVerdicts)
+	mux.HandleFunc("GET "+EvidencePath, p.serveEvidence)
+	mux.HandleFunc("GET "+EvidencePath+"/{failure}", p.serveFailure)
+	mux.HandleFunc("GET "+EvidencePath+"/{failure}/{vantage}", p.serveArchive)
+	mux.HandleFunc("GET "+EvidencePath+"/{failure}/{vantage}/{file}", p.serveFile)
+	mux.HandleFunc("GET "+RunPath, p.serveRun)
+	mux.HandleFunc("POST "+RunPath, p.serveRun)
 	return mux
 }
 

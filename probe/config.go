@@ -6,6 +6,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/atoll-mesh/atoll/probe/evidence"
 	"github.com/atoll-mesh/atoll/probe/guard"
 	"github.com/atoll-mesh/atoll/probe/place"
 )
@@ -25,12 +26,20 @@ type Config struct {
 	Concurrency int `yaml:"concurrency,omitempty"`
 	// Rate is how many probes a second one caller may ask for by hand or by GET /probe.
 	Rate float64 `yaml:"rate,omitempty"`
+	// Islands is what this one does for others of its network.
+	Islands Islands `yaml:"islands,omitempty"`
+	// Evidence is what failures leave.
+	Evidence evidence.Config `yaml:"evidence,omitempty"`
+	// Rules tells that the supplied rules alert on what is probed.
+	Rules bool `yaml:"rules"`
 	// Place is where the island stands.
 	Place place.Config `yaml:"place,omitempty"`
 }
 
 // Default probes nothing, and would reach public addresses only.
-func Default() Config { return Config{Concurrency: 1000, Rate: 50} }
+func Default() Config {
+	return Config{Concurrency: 1000, Rate: 50, Rules: true, Islands: Islands{Rate: 5}, Evidence: evidence.Default()}
+}
 
 // mostConcurrent keeps probes from using up the memory and sockets of a machine.
 const mostConcurrent = 50_000
@@ -45,7 +54,7 @@ func (c Config) Validate() error {
 	if !(c.Rate >= 0) {
 		errs = append(errs, fmt.Errorf("rate: %v: must be 0, for none, or more", c.Rate))
 	}
-	return errors.Join(append(errs, c.rules().Validate(), c.Place.Validate())...)
+	return errors.Join(append(errs, c.rules().Validate(), c.Islands.Validate(), c.Evidence.Validate(), c.Place.Validate())...)
 }
 
 func (c Config) rules() guard.Rules {

@@ -11,8 +11,8 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/relabel"
 
+	"github.com/atoll-mesh/atoll/probe/council"
 	"github.com/atoll-mesh/atoll/probe/definition"
-	"github.com/atoll-mesh/atoll/probe/schedule"
 )
 
 // job is how one target is probed. It is not changed once made.
@@ -27,6 +27,7 @@ type job struct {
 	name     string        // whose address it is
 	own      labels.Labels // of the target itself
 	labels   labels.Labels // of its series
+	subject  council.Target
 }
 
 // key tells a target from all others of this island.
@@ -35,16 +36,11 @@ func (j *job) key() string {
 }
 
 // baseLabels are those that say who probes from where.
-func (p *Prober) baseLabels(cfg Config, self schedule.Member) labels.Labels {
-	isp := cfg.Place.ISP
-	if isp == "" {
-		isp = self.Labels["isp"]
-	}
+func baseLabels(place map[string]string) labels.Labels {
 	b := labels.NewBuilder(labels.EmptyLabels())
-	b.Set("vantage", self.Name)
-	b.Set("region", self.Labels["region"])
-	b.Set("geohash", cfg.Place.Geohash())
-	b.Set("isp", isp)
+	for _, name := range []string{"vantage", "region", "geohash", "isp"} {
+		b.Set(name, place[name])
+	}
 	return b.Labels()
 }
 
@@ -75,7 +71,7 @@ func (p *Prober) jobs(u *use, base labels.Labels, hosts map[lookup]bool) (all []
 		}
 	}
 	for _, j := range all {
-		j.labels = j.seriesLabels(base)
+		j.labels, j.subject = j.seriesLabels(base), council.NewTarget(u.Name, j.instance, j.address, j.own)
 	}
 	return all
 }
@@ -194,17 +190,7 @@ func withAddress(target string, a netip.Addr) string {
 
 // family is what addresses a module would use: "ip", or one of ip4 and ip6.
 func family(m *definition.Module) string {
-	preferred, fallback := m.TCP.IPProtocol, m.TCP.IPProtocolFallback
-	switch m.Prober {
-	case "http", "websocket", "browser":
-		preferred, fallback = m.HTTP.IPProtocol, m.HTTP.IPProtocolFallback
-	case "icmp", "trace":
-		preferred, fallback = m.ICMP.IPProtocol, m.ICMP.IPProtocolFallback
-	case "dns":
-		preferred, fallback = m.DNS.IPProtocol, m.DNS.IPProtocolFallback
-	case "grpc":
-		preferred, fallback = m.GRPC.PreferredIPProtocol, m.GRPC.IPProtocolFallback
-	}
+	preferred, fallback := m.Families()
 	switch {
 	case fallback:
 		return "ip"

@@ -13,6 +13,9 @@ type metrics struct {
 	definitions *prometheus.GaugeVec
 	requests    *prometheus.CounterVec
 	unstored    prometheus.Counter
+	adHoc       *prometheus.CounterVec
+	running     *prometheus.GaugeVec
+	vantage     *prometheus.GaugeVec
 }
 
 // What came of a probe, or of a request for one.
@@ -37,6 +40,15 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		unstored: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "atoll_probe_results_unstored_total", Help: "Results whose samples the store did not take as a whole.",
 		}),
+		adHoc: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "atoll_probe_ad_hoc_total", Help: "Results of probes that somebody asked for at a moment, by who asked (here: what vantages answered; island: what this one did for others) and result.",
+		}, []string{"asked", "result"}),
+		running: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "atoll_probe_ad_hoc_running", Help: "What somebody asked for at a moment and is not over, by who asked (here: runs, island: probes).",
+		}, []string{"asked"}),
+		vantage: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "atoll_probe_vantage_info", Help: "1, with labels that say where this island stands, as far as that is known.",
+		}, vantageInfo[:]),
 	}
 	for _, answer := range []string{wasRun, wasRefused} {
 		m.requests.WithLabelValues(answer)
@@ -44,7 +56,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.runs, m.definitions, m.requests, m.unstored} {
+	for _, c := range []prometheus.Collector{m.runs, m.definitions, m.requests, m.unstored, m.adHoc, m.running, m.vantage} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register the metrics of probing: %w", err)
 		}
@@ -53,7 +65,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 }
 
 // warnings are what can be wrong with probing.
-type warnings struct{ faulty, targets, busy *health.Handle }
+type warnings struct{ faulty, targets, busy, place, evidence *health.Handle }
 
 func declare(l *health.List) warnings {
 	if l == nil {
@@ -74,6 +86,16 @@ func declare(l *health.List) warnings {
 			Code: "probe-skipped", Severity: health.SeverityWarning,
 			Title:  "Probes are skipped because too many run at once",
 			Remedy: "Raise probe.concurrency, lengthen intervals, shorten timeouts, or spread the targets over more islands.",
+		}),
+		evidence: l.Declare(health.Warning{
+			Code: "probe-evidence-lost", Severity: health.SeverityWarning,
+			Title:  "Evidence of failures could not be written",
+			Remedy: "Make room on the disk of probe.evidence.dir, or let the island write there.",
+		}),
+		place: l.Declare(health.Warning{
+			Code: "probe-place-unknown", Severity: health.SeverityWarning,
+			Title:  "Where this island stands could not be looked up",
+			Remedy: "See that the files of probe.place.databases are in MaxMind's form and whole, or write the place down in probe.place.",
 		}),
 	}
 }

@@ -30,6 +30,8 @@ type use struct {
 	module *definition.Module
 	run    protocol.Func
 	within time.Duration
+	// clash tells that another one of the same name is used instead.
+	clash bool
 	// problem is why it cannot be used, "" if it can.
 	problem string
 }
@@ -41,11 +43,11 @@ func (p *Prober) makePlan(cfg Config, set Set) *plan {
 	next := &plan{config: cfg, modules: set.All(), sd: map[string]discovery.Configs{}}
 	taken := map[string]bool{}
 	for i, d := range slices.Concat(set.Local, set.Shared) {
-		u := &use{Definition: d, shared: i >= len(set.Local)}
+		u := &use{Definition: d, shared: i >= len(set.Local), clash: taken[d.Name]}
 		next.uses = append(next.uses, u)
 		var ok bool
 		switch u.module, ok = d.Resolve(next.modules); {
-		case taken[d.Name]:
+		case u.clash:
 			u.problem = "another definition has the same name: this island's own go before those of the network"
 		case !ok:
 			u.problem = fmt.Sprintf("module %q: there is none of that name on this island; add it to the file of probe.modules, or write the module into the definition", d.Module.Name)
@@ -97,11 +99,13 @@ func (p *Prober) adopt(next *plan) {
 // surroundings are what targets depend on beside the plan.
 type surroundings struct {
 	self    schedule.Member
+	place   map[string]string // the labels of where the island stands
 	members []schedule.Member
 }
 
 func (p *Prober) surroundings() surroundings {
 	s := surroundings{self: p.self()}
+	s.place = placeLabels(s.self, p.place(p.plan.Load().config.Place))
 	if p.opts.Members != nil {
 		s.members = sortMembers(p.opts.Members())
 	}
@@ -113,7 +117,7 @@ func (p *Prober) surroundings() surroundings {
 
 func (s surroundings) equal(o surroundings) bool {
 	same := func(a, b schedule.Member) bool { return a.Name == b.Name && maps.Equal(a.Labels, b.Labels) }
-	return same(s.self, o.self) && slices.EqualFunc(s.members, o.members, same)
+	return same(s.self, o.self) && maps.Equal(s.place, o.place) && slices.EqualFunc(s.members, o.members, same)
 }
 
 // mostTargets bounds those of one island.
@@ -123,7 +127,8 @@ const mostTargets = 200_000
 // are there already.
 func (p *Prober) rebuild(around surroundings) {
 	next := p.plan.Load()
-	base := p.baseLabels(next.config, around.self)
+	base := baseLabels(around.place)
+	p.m.tell(around.place)
 	wanted, leftOut := map[string]*job{}, 0
 	spreads := map[string]schedule.Spread{}
 	hosts := map[lookup]bool{}
@@ -148,6 +153,7 @@ func (p *Prober) rebuild(around surroundings) {
 		}
 	}
 	p.names.want(hosts)
+	p.convene(next, around)
 	p.reconcile(around.self.Name, wanted, spreads, leftOut)
 }
 

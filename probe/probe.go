@@ -17,12 +17,15 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/atoll-mesh/atoll/health"
+	"github.com/atoll-mesh/atoll/probe/council"
 	"github.com/atoll-mesh/atoll/probe/definition"
 	"github.com/atoll-mesh/atoll/probe/emit"
 	"github.com/atoll-mesh/atoll/probe/guard"
 	"github.com/atoll-mesh/atoll/probe/protocol"
 	"github.com/atoll-mesh/atoll/probe/protocol/path"
 	"github.com/atoll-mesh/atoll/probe/schedule"
+	"github.com/atoll-mesh/atoll/probe/verdict"
+	"github.com/atoll-mesh/atoll/wire/probepb"
 )
 
 // Set is what is to be probed, as it was read.
@@ -44,6 +47,7 @@ type Observation struct {
 	// Target is the label instance, Address set where each address is a target.
 	Target  string
 	Address netip.Addr
+	job     *job
 	// At is when the probe began, and the time of its samples.
 	At     time.Time
 	Result *protocol.Result
@@ -62,6 +66,22 @@ type Options struct {
 	Members func() []schedule.Member
 	// Own are the addresses of this island's mesh, which are not probed.
 	Own func() []netip.AddrPort
+	// Public is the address from which others see this island come, invalid where that is
+	// not known; nil if it never is.
+	Public func() netip.Addr
+	// Runs reaches another island that is to probe what somebody asks for, by its name;
+	// nil where there is no network.
+	Runs func(vantage string) (probepb.RunsClient, error)
+	// Evidence reaches another island that gathers or keeps evidence, by its name; bulk is
+	// for archives. nil where there is no network.
+	Evidence func(vantage string, bulk bool) (probepb.EvidenceClient, error)
+	// Dir is below which this room keeps what outlasts it; "" keeps nothing.
+	Dir string
+	// Audit writes down who does what to which target, before it is done; where that
+	// fails it is not done. nil writes nothing.
+	Audit func(actor, action, subject, detail string) error
+	// Votes reaches the islands that judge; nil where there is no network.
+	Votes council.Mesh
 	// Observe gets every result, in the goroutine of its probe; nil for nobody.
 	Observe func(Observation)
 	// Discovery are the metrics of the discovery mechanisms; nil makes some.
@@ -73,6 +93,8 @@ type Options struct {
 	// table replaces the probers in tests, resolver the system's.
 	table    map[string]protocol.Func
 	resolver protocol.Resolver
+	// nameServers replace those that the machine is set up with.
+	nameServers []netip.AddrPort
 }
 
 // Prober probes.
@@ -85,11 +107,25 @@ type Prober struct {
 	way       *path.Path // the probers that share sockets
 	guard     *guard.Guard
 	limiter   *guard.Limiter
+	guests    guests
+	asks      crowd
+	ledger    *ledger
+	builtin   definition.Modules
 	emitter   *emit.Emitter
 	scheduler *schedule.Scheduler
+	council   *council.Council
+	vantage   atomic.Pointer[verdict.Vantage]
 	discovery *finder
 	names     *follower
 	memory    protocol.Memory // of what probes need again
+	stand     stand
+	keeper    *keeper
+	// turned hears of each result with which what this island thinks of a target turned
+	// to degraded or down, in the goroutine of the probe: it must not block. nil for nobody.
+	turned func(Observation)
+	// evidenceOf names the newest failure of a target of which there is evidence, "" if
+	// there is none; nil where none is gathered.
+	evidenceOf func(definition, instance, address string) (id string, at time.Time)
 
 	plan atomic.Pointer[plan]
 	// changed asks for targets to be made anew.
@@ -120,6 +156,8 @@ func New(o Options) (*Prober, error) {
 	if p.table == nil {
 		p.table = table(p.way)
 	}
+	self := p.self()
+	p.vantage.Store(&verdict.Vantage{Name: self.Name, Region: self.Labels["region"], ISP: self.Labels["isp"]})
 	var err error
 	if p.m, err = newMetrics(o.Registerer); err != nil {
 		return nil, err
@@ -127,17 +165,29 @@ func New(o Options) (*Prober, error) {
 	if p.guard, err = guard.New(guard.Options{Rules: o.Config.rules(), Own: o.Own, Resolver: o.resolver, Registerer: o.Registerer}); err != nil {
 		return nil, err
 	}
-	p.limiter = p.guard.Limit(o.Config.Rate)
+	p.limiter = p.guard.Limit(o.Config.Rate, "probe.rate")
+	p.guests = newGuests(p.guard, o.Config.Islands.Rate)
+	p.asks, p.ledger = crowd{most: mostAsks, each: mostAsks}, newLedger(o.Audit)
+	p.builtin = definition.Builtin()
 	if p.emitter, err = emit.New(o.Store, o.Registerer); err != nil {
 		return nil, err
 	}
 	if p.scheduler, err = schedule.New(schedule.Options{Concurrency: o.Config.Concurrency, Registerer: o.Registerer}); err != nil {
 		return nil, err
 	}
+	if p.council, err = council.New(council.Options{
+		Mesh: o.Votes, Self: func() verdict.Vantage { return *p.vantage.Load() }, Emitter: p.emitter, Logger: o.Logger, Registerer: o.Registerer,
+	}); err != nil {
+		return nil, err
+	}
 	if p.discovery, err = newFinder(o); err != nil {
 		return nil, err
 	}
 	p.names = newFollower(p.guard.For(guard.Defined), p.change)
+	if p.keeper, err = newKeeper(p); err != nil {
+		return nil, err
+	}
+	p.turned, p.evidenceOf = p.keeper.turned, p.keeper.of
 	p.adopt(p.makePlan(o.Config, o.Set))
 	return p, nil
 }
@@ -154,6 +204,8 @@ func (p *Prober) Run(ctx context.Context) error {
 	g.Go(func() error { return p.names.run(ctx) })
 	g.Go(func() error { return p.way.Run(ctx) })
 	g.Go(func() error { return p.scheduler.Run(ctx) })
+	g.Go(func() error { return p.council.Run(ctx) })
+	g.Go(func() error { return p.keeper.run(ctx) })
 	g.Go(func() error { p.follow(ctx); return nil })
 	return g.Wait()
 }
@@ -170,8 +222,10 @@ func (p *Prober) follow(ctx context.Context) {
 			before = now
 		}
 		p.look()
+		p.flushLedger(false)
 		select {
 		case <-ctx.Done():
+			p.flushLedger(true)
 			return
 		case <-tick.C:
 		case <-p.changed:
@@ -203,10 +257,16 @@ func (p *Prober) Prepare(cfg Config, set Set) (commit, discard func(), err error
 	if err != nil {
 		return nil, nil, err
 	}
+	kept, err := p.keeper.prepare(cfg.Evidence)
+	if err != nil {
+		return nil, nil, err
+	}
 	next := p.makePlan(cfg, set)
 	return func() {
 		rules()
+		kept()
 		p.limiter.Set(cfg.Rate)
+		p.guests.set(cfg.Islands.Rate)
 		p.scheduler.SetConcurrency(cfg.Concurrency)
 		p.adopt(next)
 		p.discovery.apply(next)

@@ -57,6 +57,10 @@ func (p *Prober) serveProbe(w http.ResponseWriter, r *http.Request) {
 		p.refuse(w, http.StatusBadRequest, "read %s: %v", scrapeTimeout, err)
 		return
 	}
+	if err := p.ledger.note(entry{caller(r), "probe", q.Get("target"), fmt.Sprintf("module %s, from here, by GET %s", name, RequestPath)}); err != nil {
+		p.refuse(w, http.StatusServiceUnavailable, "%v", err)
+		return
+	}
 	p.m.requests.WithLabelValues(wasRun).Inc()
 	ctx, cancel := context.WithTimeout(r.Context(), within)
 	defer cancel()

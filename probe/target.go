@@ -40,6 +40,7 @@ func (t *target) Run(ctx context.Context, due time.Time) {
 	lasting := context.WithoutCancel(ctx)
 	if !j.use.Active(now) {
 		t.last.Store(nil)
+		p.council.Leave(j.subject)
 		p.stored(t.series.Pause(lasting, now.UnixMilli()))
 		return
 	}
@@ -60,13 +61,16 @@ func (t *target) Run(ctx context.Context, due time.Time) {
 		result = isUp
 	}
 	p.m.runs.WithLabelValues(j.use.module.Prober, result).Inc()
+	o := Observation{job: j, Definition: j.use.Definition, Shared: j.use.shared, Target: j.instance, Address: j.address, At: at, Result: r}
+	p.observed(j, o)
 	if p.opts.Observe != nil {
-		p.opts.Observe(Observation{Definition: j.use.Definition, Shared: j.use.shared, Target: j.instance, Address: j.address, At: at, Result: r})
+		p.opts.Observe(o)
 	}
 }
 
 // Gone implements schedule.Task.
 func (t *target) Gone() {
+	t.prober.council.Leave(t.job.Load().subject)
 	t.prober.stored(t.series.Gone(context.Background(), time.Now().UnixMilli()))
 }
 
@@ -93,7 +97,10 @@ func sampleTime(start, due time.Time, interval time.Duration) time.Time {
 func (p *Prober) probe(ctx context.Context, run protocol.Func, within time.Duration, session *guard.Session, req *protocol.Request) (r *protocol.Result) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	req.Dialer, req.Resolver, req.Memory = session, session, &p.memory
+	req.Dialer, req.Memory = session, &p.memory
+	if req.Resolver == nil {
+		req.Resolver = session
+	}
 	start := time.Now()
 	defer func() {
 		if cause := recover(); cause != nil {

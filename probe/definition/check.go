@@ -80,18 +80,10 @@ func (d *Definition) fill() {
 func defaultHistory() History { return History{Need: 2, Of: 3} }
 
 // Unheeded are the keys that were written, are well-formed, and from which nothing
-// follows yet: every vantage still speaks for itself.
+// follows yet.
 func (d *Definition) Unheeded() (keys []string) {
-	for _, k := range []struct {
-		name    string
-		written bool
-	}{
-		{"owner", d.Owner != ""}, {"severity", d.Severity != ""}, {"quorum", d.Quorum != Quorum{}},
-		{"history", d.History != defaultHistory()}, {"evidence", d.Evidence != Evidence{}}, {"compare", d.Compare != nil},
-	} {
-		if k.written {
-			keys = append(keys, k.name)
-		}
+	if d.Compare != nil {
+		keys = append(keys, "compare")
 	}
 	return keys
 }

@@ -188,16 +188,16 @@ func (f From) Selects(of map[string]string) bool {
 // results say so. It is written "2 of 3".
 type History struct{ Need, Of int }
 
-// longestHistory bounds what is kept for each target.
-const longestHistory = 100
+// LongestHistory bounds what is kept for each target.
+const LongestHistory = 100
 
 // UnmarshalText reads "2 of 3".
 func (h *History) UnmarshalText(text []byte) error {
 	need, of, ok := strings.Cut(string(text), " of ")
 	n, err := strconv.Atoi(strings.TrimSpace(need))
 	m, err2 := strconv.Atoi(strings.TrimSpace(of))
-	if !ok || err != nil || err2 != nil || n < 1 || m < n || m > longestHistory {
-		return fmt.Errorf("%q: must be like 2 of 3: so many of the last results, of at most %d", text, longestHistory)
+	if !ok || err != nil || err2 != nil || n < 1 || m < n || m > LongestHistory {
+		return fmt.Errorf("%q: must be like 2 of 3: so many of the last results, of at most %d", text, LongestHistory)
 	}
 	*h = History{Need: n, Of: m}
 	return nil

@@ -8,9 +8,8 @@ import (
 
 func TestUnheeded(t *testing.T) {
 	for text, want := range map[string][]string{
-		"targets: [https://a.example.com/]\n":                                                                 nil,
-		"targets: [https://a.example.com/]\nowner: x\nquorum: {page: 3}\nhistory: 1 of 1\n":                   {"owner", "quorum", "history"},
-		"targets: [https://a.example.com/]\nseverity: x\nevidence: {capture: true}\ncompare: {max_age: 1m}\n": {"severity", "evidence", "compare"},
+		"targets: [https://a.example.com/]\nowner: x\nquorum: {page: 3}\nhistory: 1 of 1\n": nil,
+		"targets: [https://a.example.com/]\nseverity: x\ncompare: {max_age: 1m}\n":          {"compare"},
 	} {
 		d, err := Read("a", "a.yml", []byte(text))
 		if err != nil {

@@ -138,6 +138,22 @@ func (t *Target) Append(ctx context.Context, ms int64, r *protocol.Result) error
 	return w.finish()
 }
 
+// Write stores samples at time ms, Unix milliseconds, as Append does those of a
+// result.
+func (t *Target) Write(ctx context.Context, ms int64, samples []protocol.Sample) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.gone {
+		return nil
+	}
+	w := t.begin(ctx, ms)
+	for _, s := range samples {
+		w.add(s.Name, s.Labels, s.Value)
+	}
+	w.end(false)
+	return w.finish()
+}
+
 // Relabel ends the series and has the following results go to others.
 func (t *Target) Relabel(ctx context.Context, ms int64, base labels.Labels) error {
 	t.mu.Lock()

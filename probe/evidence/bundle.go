@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"strings"
 	"time"
 
@@ -21,33 +22,43 @@ const (
 
 // Manifest says what a bundle is about. It is manifest.json in the archive.
 type Manifest struct {
-	// ID is a ULID: bundles sort by time.
-	ID string `json:"id"`
-	// Failure is the ID of the failing vantage's bundle, in the healthy one's too.
+	// Failure is a ULID, so that bundles sort by time. The bundles of all vantages of
+	// one failure have the same.
 	Failure    string `json:"failure"`
 	Definition string `json:"definition"`
-	Target     string `json:"target"`
-	Vantage    string `json:"vantage"`
+	// Target is the label instance; Address is set where each address is a target.
+	Target  string `json:"target"`
+	Address string `json:"address,omitempty"`
+	Vantage string `json:"vantage"`
 	// Role is Failing or Healthy.
 	Role string `json:"role"`
-	// At is when the probe failed, Gathered when all of this had been found out.
+	// At is when the probe failed, by the clock of where it failed; Began and Gathered
+	// are when this vantage began to look, and had found out all of this.
 	At       time.Time `json:"at"`
+	Began    time.Time `json:"began"`
 	Gathered time.Time `json:"gathered"`
-	// Code and Words are why the probe failed, as this vantage saw it; empty where it
-	// did not.
+	// Code and Words are why the probe failed; empty of a healthy vantage.
 	Code  string `json:"code,omitempty"`
 	Words string `json:"words,omitempty"`
+	// Up tells what came of the fresh look.
+	Up bool `json:"up"`
+	// Counterpart is the healthy vantage that was asked for the same, of the failing one.
+	Counterpart *Reference `json:"counterpart,omitempty"`
 	// Files are those in the archive beside the manifest.
 	Files []File `json:"files"`
 	// Missing says what could not be gathered, and why.
 	Missing map[string]string `json:"missing,omitempty"`
 }
 
+// Reference names a bundle of some vantage.
+type Reference struct {
+	Vantage string `json:"vantage"`
+	Failure string `json:"failure"`
+}
+
 // File is one of a bundle's.
 type File struct {
 	Name string `json:"name"`
-	// Type is a media type, such as application/json.
-	Type string `json:"type"`
 	Size int64  `json:"size"`
 	// Content is nil in a manifest that was read.
 	Content []byte `json:"-"`
@@ -55,34 +66,101 @@ type File struct {
 
 const manifestName = "manifest.json"
 
+// MostArchive bounds a bundle, also those that other islands send.
+const MostArchive = 8 << 20
+
 // Limits of one bundle, also of those that other islands send.
 const (
 	mostFiles     = 32
-	mostManifest  = 1 << 20
+	mostMissing   = 32
+	mostFile      = MostArchive
+	mostManifest  = 64 << 10
 	mostNameBytes = 100
+	mostWords     = 4096 // bytes of each text
 )
 
-func (m *Manifest) check() error {
-	if _, err := ulid.ParseStrict(m.ID); err != nil {
-		return fmt.Errorf("id %q: %w", m.ID, err)
+// ReadID reads the ID of a failure, and tells when it was made.
+func ReadID(id string) (time.Time, error) {
+	u, err := ulid.ParseStrict(id)
+	if err != nil || u.String() != id {
+		return time.Time{}, fmt.Errorf("failure %.40q: must be a ULID", id)
 	}
-	if _, err := ulid.ParseStrict(m.Failure); err != nil {
-		return fmt.Errorf("failure %q: %w", m.Failure, err)
+	return ulid.Time(u.Time()), nil
+}
+
+func (m *Manifest) check() error {
+	if _, err := ReadID(m.Failure); err != nil {
+		return err
 	}
 	if m.Role != Failing && m.Role != Healthy {
-		return fmt.Errorf("role %q: must be %s or %s", m.Role, Failing, Healthy)
+		return fmt.Errorf("role %.40q: must be %s or %s", m.Role, Failing, Healthy)
 	}
-	if len(m.Files) > mostFiles {
-		return fmt.Errorf("%d files: at most %d", len(m.Files), mostFiles)
+	if len(m.Files) > mostFiles || len(m.Missing) > mostMissing {
+		return fmt.Errorf("%d files and %d that are missing: at most %d and %d", len(m.Files), len(m.Missing), mostFiles, mostMissing)
+	}
+	texts := []string{m.Definition, m.Target, m.Address, m.Vantage, m.Code, m.Words}
+	for name, why := range m.Missing {
+		texts = append(texts, name, why)
+	}
+	if c := m.Counterpart; c != nil {
+		if _, err := ReadID(c.Failure); err != nil {
+			return fmt.Errorf("counterpart: %w", err)
+		}
+		texts = append(texts, c.Vantage)
+	}
+	for _, text := range texts {
+		if len(text) > mostWords {
+			return fmt.Errorf("a text of %d bytes: at most %d", len(text), mostWords)
+		}
 	}
 	seen := map[string]bool{manifestName: true}
 	for _, f := range m.Files {
 		if !plainName(f.Name) || seen[f.Name] {
-			return fmt.Errorf("file name %q: must be letters, digits, dots, hyphens and underscores, and not be there twice", f.Name)
+			return fmt.Errorf("file name %.200q: must be letters, digits, dots, hyphens and underscores, and not be there twice", f.Name)
+		}
+		if f.Size < 0 || f.Size > mostFile {
+			return fmt.Errorf("file %s: %d bytes: must be from 0 to %d", f.Name, f.Size, mostFile)
 		}
 		seen[f.Name] = true
 	}
 	return nil
+}
+
+// MediaType is a file's by its name, whoever sent it.
+func MediaType(name string) string {
+	switch path.Ext(name) {
+	case ".json":
+		return "application/json"
+	case ".pem":
+		return "application/x-pem-file"
+	case ".txt":
+		return "text/plain; charset=utf-8"
+	case ".jpg":
+		return "image/jpeg"
+	case ".pcapng":
+		return "application/x-pcapng"
+	case ".zip":
+		return "application/zip"
+	}
+	return "application/octet-stream"
+}
+
+// Encode is the text of the manifest, as in the archive.
+func (m *Manifest) Encode() ([]byte, error) { return json.MarshalIndent(m, "", "  ") }
+
+// Decode reads the text of a manifest, which may be anybody's.
+func Decode(text []byte) (*Manifest, error) {
+	if len(text) > mostManifest {
+		return nil, fmt.Errorf("read manifest: it has more than %d bytes", mostManifest)
+	}
+	m := new(Manifest)
+	if err := json.Unmarshal(text, m); err != nil {
+		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	if err := m.check(); err != nil {
+		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	return m, nil
 }
 
 // plainName keeps names out that mean something to a file system.
@@ -95,13 +173,13 @@ func plainName(name string) bool {
 
 // archive writes the bundle as a zip file, the manifest first.
 func archive(m *Manifest) ([]byte, error) {
-	if err := m.check(); err != nil {
-		return nil, err
-	}
 	for i := range m.Files {
 		m.Files[i].Size = int64(len(m.Files[i].Content))
 	}
-	text, err := json.MarshalIndent(m, "", "  ")
+	if err := m.check(); err != nil {
+		return nil, err
+	}
+	text, err := m.Encode()
 	if err != nil {
 		return nil, err
 	}
@@ -140,17 +218,7 @@ func ReadManifest(r io.ReaderAt, size int64) (*Manifest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read manifest: %w", err)
 	}
-	if len(text) > mostManifest {
-		return nil, fmt.Errorf("read manifest: it has more than %d bytes", mostManifest)
-	}
-	m := new(Manifest)
-	if err := json.Unmarshal(text, m); err != nil {
-		return nil, fmt.Errorf("read manifest: %w", err)
-	}
-	if err := m.check(); err != nil {
-		return nil, fmt.Errorf("read manifest: %w", err)
-	}
-	return m, nil
+	return Decode(text)
 }
 
 // Open reads one file of an archive, at most limit bytes of it.
@@ -177,5 +245,5 @@ func Open(r io.ReaderAt, size int64, name string, limit int64) ([]byte, error) {
 		}
 		return text, nil
 	}
-	return nil, fmt.Errorf("read archive: there is no file %q in it", name)
+	return nil, fmt.Errorf("read archive: file %.100q: %w", name, ErrGone)
 }

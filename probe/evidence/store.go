@@ -24,7 +24,7 @@ var ErrGone = errors.New("there is no such evidence")
 
 // Options is what a store is made of.
 type Options struct {
-	// Dir is made if it is not there.
+	// Dir is made with the first bundle if it is not there.
 	Dir string
 	// MaxBytes bounds all bundles together, MaxAge each one's time. Both must be given.
 	MaxBytes int64
@@ -34,8 +34,12 @@ type Options struct {
 
 // Store keeps bundles. Its methods are safe for concurrent use.
 type Store struct {
-	o  Options
-	mu sync.Mutex
+	dir string
+	log *slog.Logger
+	mu  sync.Mutex
+	// mostBytes and mostAge are as in Options.
+	mostBytes int64
+	mostAge   time.Duration
 	// kept are the bundles, the oldest first.
 	kept  []kept
 	bytes int64
@@ -44,6 +48,8 @@ type Store struct {
 type kept struct {
 	id   string
 	size int64
+	// about is what the bundle is about, read once; nil before.
+	about *Manifest
 }
 
 const ending = ".zip"
@@ -51,17 +57,14 @@ const ending = ".zip"
 // New opens the store and counts what is there. What a crash left unfinished, and
 // what is none of the store's, is removed or left alone.
 func New(o Options) (*Store, error) {
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("open evidence: %w", err)
-	}
 	entries, err := os.ReadDir(o.Dir)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open evidence: %w", err)
 	}
-	s := &Store{o: o}
+	s := &Store{dir: o.Dir, log: o.Logger, mostBytes: o.MaxBytes, mostAge: o.MaxAge}
 	for _, e := range entries {
 		id, rest, ok := strings.Cut(e.Name(), ending)
-		if _, err := ulid.ParseStrict(id); !ok || err != nil {
+		if _, err := ReadID(id); !ok || err != nil {
 			continue
 		}
 		if rest != "" { // a crash came between
@@ -77,7 +80,7 @@ func New(o Options) (*Store, error) {
 		if err != nil {
 			return nil, fmt.Errorf("open evidence: %w", err)
 		}
-		s.kept = append(s.kept, kept{id, info.Size()})
+		s.kept = append(s.kept, kept{id: id, size: info.Size()})
 		s.bytes += info.Size()
 	}
 	slices.SortFunc(s.kept, func(a, b kept) int { return cmp.Compare(a.id, b.id) })
@@ -92,35 +95,45 @@ func (s *Store) Put(m *Manifest) error {
 		return fmt.Errorf("keep evidence: %w", err)
 	}
 	size := int64(len(content))
-	if size > s.o.MaxBytes {
-		return fmt.Errorf("keep evidence: the bundle has %d bytes, all together may have %d", size, s.o.MaxBytes)
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	at, there := slices.BinarySearchFunc(s.kept, m.ID, func(k kept, id string) int { return cmp.Compare(k.id, id) })
-	if there {
-		return fmt.Errorf("keep evidence: %s is there already", m.ID)
+	if most := min(s.mostBytes, MostArchive); size > most {
+		return fmt.Errorf("keep evidence: the bundle has %d bytes, at most %d are kept", size, most)
 	}
-	if err := durable.Write(s.path(m.ID), 0o600, content); err != nil {
+	at, there := s.find(m.Failure)
+	if there {
+		return fmt.Errorf("keep evidence: %s is there already", m.Failure)
+	}
+	if err := durable.Write(s.path(m.Failure), 0o600, content); err != nil {
 		return fmt.Errorf("keep evidence: %w", err)
 	}
-	s.kept = slices.Insert(s.kept, at, kept{m.ID, size})
+	s.kept = slices.Insert(s.kept, at, kept{id: m.Failure, size: size})
 	s.bytes += size
+	if n := len(s.kept) - 1 - mostRemembered; n >= 0 {
+		s.kept[n].about = nil
+	}
 	return s.shrink(time.Time{})
 }
 
-// Expire removes what is older than MaxAge.
+// Limit changes how much is kept, and for how long, from the next Put or Expire on.
+func (s *Store) Limit(mostBytes int64, mostAge time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mostBytes, s.mostAge = mostBytes, mostAge
+}
+
+// Expire removes what is older than MaxAge, and what is too much.
 func (s *Store) Expire(now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.shrink(now.Add(-s.o.MaxAge))
+	return s.shrink(now.Add(-s.mostAge))
 }
 
 // shrink removes the oldest bundles while there are too many bytes, and those from
 // before a time.
 func (s *Store) shrink(before time.Time) error {
 	n := 0
-	for n < len(s.kept) && (s.bytes > s.o.MaxBytes || s.time(n).Before(before)) {
+	for n < len(s.kept) && (s.bytes > s.mostBytes || s.time(n).Before(before)) {
 		k := s.kept[n]
 		if err := os.Remove(s.path(k.id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			s.kept = slices.Delete(s.kept, 0, n)
@@ -139,8 +152,8 @@ func (s *Store) time(n int) time.Time {
 
 // Archive returns a bundle as it is sent and downloaded. The caller closes it.
 func (s *Store) Archive(id string) (content io.ReadSeekCloser, size int64, err error) {
-	if _, err := ulid.ParseStrict(id); err != nil {
-		return nil, 0, fmt.Errorf("evidence %q: %w", id, ErrGone)
+	if _, err := ReadID(id); err != nil {
+		return nil, 0, fmt.Errorf("evidence %.40q: %w", id, ErrGone)
 	}
 	f, err := os.Open(s.path(id))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -176,26 +189,63 @@ func (s *Store) File(id, name string, limit int64) ([]byte, error) {
 	return Open(f.(io.ReaderAt), size, name, limit)
 }
 
+// mostRemembered is of how many bundles the manifests are kept in memory.
+const mostRemembered = 4096
+
 // List returns the newest bundles that match, at most limit, the newest first. Of
-// those that cannot be read any more it says so in the log.
+// those that cannot be read any more it says so in the log. What it returns is
+// shared and not to be changed.
 func (s *Store) List(limit int, match func(*Manifest) bool) (all []*Manifest) {
 	s.mu.Lock()
-	ids := slices.Clone(s.kept)
+	bundles := slices.Clone(s.kept)
 	s.mu.Unlock()
-	for _, k := range slices.Backward(ids) {
+	for n, k := range slices.Backward(bundles) {
 		if len(all) == limit {
 			break
 		}
-		m, err := s.Manifest(k.id)
-		switch {
-		case errors.Is(err, ErrGone): // let go meanwhile
-		case err != nil:
-			s.o.Logger.Warn("evidence cannot be read", "id", k.id, "err", err)
-		case match == nil || match(m):
+		m := k.about
+		if m == nil {
+			var err error
+			m, err = s.Manifest(k.id)
+			if errors.Is(err, ErrGone) { // let go meanwhile
+				continue
+			}
+			if err != nil {
+				s.log.Warn("evidence cannot be read", "failure", k.id, "err", err)
+				continue
+			}
+			if len(bundles)-n <= mostRemembered {
+				s.remember(m)
+			}
+		}
+		if match == nil || match(m) {
 			all = append(all, m)
 		}
 	}
 	return all
+}
+
+// Since returns the manifests of failures from a time on, the newest first, as List does.
+func (s *Store) Since(at time.Time) []*Manifest {
+	s.mu.Lock()
+	n := 0
+	for n < len(s.kept) && !s.time(len(s.kept)-1-n).Before(at) {
+		n++
+	}
+	s.mu.Unlock()
+	return s.List(n, nil)
+}
+
+func (s *Store) remember(m *Manifest) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at, ok := s.find(m.Failure); ok {
+		s.kept[at].about = m
+	}
+}
+
+func (s *Store) find(id string) (at int, ok bool) {
+	return slices.BinarySearchFunc(s.kept, id, func(k kept, id string) int { return cmp.Compare(k.id, id) })
 }
 
 // Room is how many bundles are kept, and their bytes.
@@ -205,4 +255,4 @@ func (s *Store) Room() (bundles int, size int64) {
 	return len(s.kept), s.bytes
 }
 
-func (s *Store) path(id string) string { return filepath.Join(s.o.Dir, id+ending) }
+func (s *Store) path(id string) string { return filepath.Join(s.dir, id+ending) }

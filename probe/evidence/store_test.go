@@ -33,9 +33,9 @@ func bundle(at time.Time, n, size int) *Manifest {
 		noise[i] = byte(x >> 24)
 	}
 	return &Manifest{
-		ID: idAt(at, n), Failure: idAt(at, n), Definition: "shop", Target: "https://shop.example.com/", Vantage: "eu-1", Role: Failing,
-		At: at, Gathered: at.Add(time.Second), Code: "connect_timeout", Words: "no answer",
-		Files:   []File{{Name: "trace.json", Type: "application/json", Content: []byte("{}")}, {Name: "flow.pcapng", Type: "application/x-pcapng", Content: noise}},
+		Failure: idAt(at, n), Definition: "shop", Target: "https://shop.example.com/", Vantage: "eu-1", Role: Failing,
+		At: at, Began: at, Gathered: at.Add(time.Second), Code: "connect_timeout", Words: "no answer",
+		Files:   []File{{Name: "trace.json", Content: []byte("{}")}, {Name: "flow.pcapng", Content: noise}},
 		Missing: map[string]string{"chain.pem": "no TLS"},
 	}
 }
@@ -66,12 +66,12 @@ func TestKeptOverRestarts(t *testing.T) {
 		}
 	}
 	s = open(t, dir, 1<<20)
-	got, err := s.Manifest(want.ID)
+	got, err := s.Manifest(want.Failure)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range want.Files {
-		content, err := s.File(want.ID, want.Files[i].Name, 1<<16)
+		content, err := s.File(want.Failure, want.Files[i].Name, 1<<16)
 		if err != nil || !bytes.Equal(content, want.Files[i].Content) {
 			t.Errorf("%s: %d bytes, %v", want.Files[i].Name, len(content), err)
 		}
@@ -80,7 +80,7 @@ func TestKeptOverRestarts(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if _, err := s.File(want.ID, "flow.pcapng", 999); err == nil {
+	if _, err := s.File(want.Failure, "flow.pcapng", 999); err == nil {
 		t.Error("more was read than asked for")
 	}
 	if n, _ := s.Room(); n != 1 {
@@ -92,7 +92,7 @@ func TestKeptOverRestarts(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, idAt(noon, 2)+".zip.new")); err == nil {
 		t.Error("what a crash left is there")
 	}
-	for _, id := range []string{idAt(noon, 9), "../" + want.ID, "", "README"} {
+	for _, id := range []string{idAt(noon, 9), "../" + want.Failure, "", "README"} {
 		if _, _, err := s.Archive(id); !errors.Is(err, ErrGone) {
 			t.Errorf("%q: %v, want ErrGone", id, err)
 		}
@@ -101,7 +101,7 @@ func TestKeptOverRestarts(t *testing.T) {
 
 func TestRoom(t *testing.T) {
 	s := open(t, t.TempDir(), 10_000)
-	if err := s.Put(bundle(noon, 0, 20_000)); err == nil || !strings.Contains(err.Error(), "may have 10000") {
+	if err := s.Put(bundle(noon, 0, 20_000)); err == nil || !strings.Contains(err.Error(), "at most 10000") {
 		t.Errorf("a bundle larger than the store: %v", err)
 	}
 	for n := range 10 {
@@ -113,24 +113,54 @@ func TestRoom(t *testing.T) {
 		}
 	}
 	all := s.List(100, nil)
-	if len(all) < 3 || all[0].ID != idAt(noon.Add(9*time.Minute), 9) || all[len(all)-1].ID >= all[0].ID {
+	if len(all) < 3 || all[0].Failure != idAt(noon.Add(9*time.Minute), 9) || all[len(all)-1].Failure >= all[0].Failure {
 		t.Errorf("the newest are not kept, or not first: %d", len(all))
 	}
-	if got := s.List(1, func(m *Manifest) bool { return m.At.Before(noon.Add(9 * time.Minute)) }); len(got) != 1 || got[0].ID != idAt(noon.Add(8*time.Minute), 8) {
+	if got := s.List(1, func(m *Manifest) bool { return m.At.Before(noon.Add(9 * time.Minute)) }); len(got) != 1 || got[0].Failure != idAt(noon.Add(8*time.Minute), 8) {
 		t.Errorf("the newest that matches: %v", got)
 	}
+	// Bundles that were read once are let go like others.
+	s.Limit(10_000, time.Hour)
 	if err := s.Expire(noon.Add(time.Hour + 8*time.Minute + time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	if n, _ := s.Room(); n != 1 {
+	if n, _ := s.Room(); n != 1 || len(s.List(10, nil)) != 1 {
 		t.Errorf("%d bundles are young enough, want 1", n)
+	}
+	s.Limit(0, time.Hour)
+	if err := s.Expire(noon); err != nil {
+		t.Fatal(err)
+	}
+	if n, size := s.Room(); n != 0 || size != 0 {
+		t.Errorf("%d bundles, %d bytes in no room", n, size)
+	}
+}
+
+// TestLost loses the store's directory while it runs: nothing is said to be kept.
+func TestLost(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "evidence")
+	s := open(t, dir, 1<<20)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Put(bundle(noon, 1, 10)); err == nil {
+		t.Error("kept nowhere")
+	}
+	if n, size := s.Room(); n != 0 || size != 0 {
+		t.Errorf("%d bundles, %d bytes", n, size)
 	}
 }
 
 func TestRefused(t *testing.T) {
 	s := open(t, t.TempDir(), 1<<20)
 	for name, change := range map[string]func(*Manifest){
-		"id":        func(m *Manifest) { m.ID = "x" },
+		"no id":     func(m *Manifest) { m.Failure = "x" },
+		"lower id":  func(m *Manifest) { m.Failure = strings.ToLower(m.Failure) },
+		"reference": func(m *Manifest) { m.Counterpart = &Reference{Vantage: "oslo", Failure: ".."} },
+		"long text": func(m *Manifest) { m.Words = strings.Repeat("x", 5000) },
 		"failure":   func(m *Manifest) { m.Failure = "../x" },
 		"role":      func(m *Manifest) { m.Role = "judge" },
 		"path":      func(m *Manifest) { m.Files[0].Name = "../../etc/passwd" },

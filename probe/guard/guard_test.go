@@ -286,7 +286,7 @@ func TestClose(t *testing.T) {
 
 func TestLimiter(t *testing.T) {
 	g := newGuard(t, Options{})
-	l := g.Limit(1)
+	l := g.Limit(1, "probe.rate")
 	now := time.Unix(1e9, 0)
 	l.now = func() time.Time { return now }
 	count := func(caller string) (n int) {

@@ -13,6 +13,7 @@ import (
 // Limiter bounds how often each caller may ask for a probe.
 type Limiter struct {
 	guard *Guard
+	key   string
 	now   func() time.Time
 
 	mu      sync.Mutex
@@ -26,9 +27,10 @@ const mostCallers = 4096
 // burstSeconds is for how long a caller who was idle may save up.
 const burstSeconds = 10
 
-// Limit makes a Limiter of so many probes a second for each caller; 0 allows none.
-func (g *Guard) Limit(perSecond float64) *Limiter {
-	return &Limiter{guard: g, now: time.Now, rate: perSecond, callers: map[string]*limit.Limiter{}}
+// Limit makes a Limiter of so many probes a second for each caller; 0 allows none. key
+// is where an operator set it.
+func (g *Guard) Limit(perSecond float64, key string) *Limiter {
+	return &Limiter{guard: g, key: key, now: time.Now, rate: perSecond, callers: map[string]*limit.Limiter{}}
 }
 
 // Set changes the rate for everybody.
@@ -55,7 +57,7 @@ func (l *Limiter) Admit(caller string) error {
 		return nil
 	}
 	l.guard.denied.WithLabelValues(AdHoc.String(), string(rate)).Inc()
-	return fmt.Errorf("%w: %s asks for more than %g probes a second; wait, or have probe.rate raised", protocol.ErrDenied, caller, l.rate)
+	return fmt.Errorf("%w: %s asks for more than %g probes a second; wait, or have %s raised", protocol.ErrDenied, caller, l.rate, l.key)
 }
 
 func (l *Limiter) burst() int { return max(1, int(l.rate*burstSeconds)) }

@@ -33,6 +33,8 @@ func TestConfig(t *testing.T) {
 		{Config{Latitude: at(91), Longitude: at(0)}, false, ""},
 		{Config{Latitude: at(0), Longitude: at(-181)}, false, ""},
 		{Config{Latitude: at(1)}, false, ""},
+		{Config{Address: "2001:db8::1"}, true, ""},
+		{Config{Address: "example.com"}, false, ""},
 	} {
 		if err := tc.c.Validate(); (err == nil) != tc.good {
 			t.Errorf("%+v: %v", tc.c, err)

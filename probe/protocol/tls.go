@@ -189,7 +189,7 @@ func (w *Watch) Record(keep Keep, r *Result) {
 		position := strconv.Itoa(i)
 		r.Add("probe_tls_certificate_not_after_seconds", float64(c.NotAfter.Unix()),
 			"position", position, "subject", label(c.Subject.String()), "issuer", label(c.Issuer.String()), "serial", serial(c))
-		if bits := keyBits(c); bits > 0 {
+		if bits := KeyBits(c); bits > 0 {
 			r.Add("probe_tls_certificate_key_bits", float64(bits), "position", position)
 		}
 	}
@@ -235,7 +235,8 @@ func label(s string) string {
 	return strings.ToValidUTF8(s, "\uFFFD")
 }
 
-func keyBits(c *x509.Certificate) int {
+// KeyBits is how long a certificate's key is, 0 where that says nothing.
+func KeyBits(c *x509.Certificate) int {
 	switch k := c.PublicKey.(type) {
 	case *rsa.PublicKey:
 		return k.N.BitLen()

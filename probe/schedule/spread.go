@@ -49,6 +49,18 @@ func (s Spread) Members() (n int) {
 	return n
 }
 
+// Each is how many islands probe each target.
+func (s Spread) Each() (n int) {
+	for _, g := range s.groups {
+		if s.each > 0 {
+			n += min(s.each, len(g))
+		} else {
+			n += len(g)
+		}
+	}
+	return n
+}
+
 // Has reports whether an island probes the target with that key. Each target has
 // its islands by rendezvous: one that comes or goes moves only the targets that
 // it takes or leaves.

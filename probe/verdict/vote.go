@@ -1,6 +1,9 @@
 package verdict
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Vantage is who votes, and where it stands.
 type Vantage struct {
@@ -17,6 +20,10 @@ type Vote struct {
 	Code, Words string
 	// Bad of Of last probes were not as they should be.
 	Bad, Of int
+	// Took is how long the newest probe that says so lasted, Phases its parts in the
+	// order of package protocol.
+	Took   time.Duration
+	Phases []time.Duration
 	// Uplink is why the vantage's own way out is bad, "" if it is not. Then State says
 	// nothing about the target.
 	Uplink string
@@ -40,4 +47,12 @@ const enoughHosts = 4
 // Bad reports whether the vantage's own way out is to blame.
 func (u Uplink) Bad() bool {
 	return u.Hosts >= enoughHosts && u.Failing*4 >= u.Hosts*3 && u.Healthy != 0
+}
+
+// Words are why the way out is to blame.
+func (u Uplink) Words() string {
+	if u.Healthy < 0 {
+		return fmt.Sprintf("%d of %d hosts do not answer it, and no other vantage can be asked", u.Failing, u.Hosts)
+	}
+	return fmt.Sprintf("%d of %d hosts do not answer it, others reach %d of them", u.Failing, u.Hosts, u.Healthy)
 }

@@ -19,7 +19,7 @@ func (v *Verdict) sentence(r Rules, now time.Time) string {
 	case v.voters() == 0:
 		return v.nobody(r)
 	case len(v.Failing) > 0:
-		parts = append(parts, fmt.Sprintf("down from %s since %s%s", places(v.Failing, v), clock(earliest(v.Failing), now), reasons(v.Failing)))
+		parts = append(parts, fmt.Sprintf("down from %s%s%s", places(v.Failing, v), since(earliest(v.Failing), now), reasons(v.Failing)))
 		if len(v.Slow) > 0 {
 			parts = append(parts, "slow from "+places(v.Slow, v))
 		}
@@ -27,12 +27,12 @@ func (v *Verdict) sentence(r Rules, now time.Time) string {
 			parts = append(parts, fmt.Sprintf("fine from %s", others(len(v.Fine))))
 		}
 	case len(v.Slow) > 0:
-		parts = append(parts, fmt.Sprintf("slow from %s since %s%s", places(bad, v), clock(earliest(bad), now), reasons(bad)))
+		parts = append(parts, fmt.Sprintf("slow from %s%s%s", places(bad, v), since(earliest(bad), now), reasons(bad)))
 		if len(v.Fine) > 0 {
 			parts = append(parts, fmt.Sprintf("fine from %s", others(len(v.Fine))))
 		}
 	default:
-		parts = append(parts, fmt.Sprintf("fine from %s since %s", v.all(), clock(v.Since, now)))
+		parts = append(parts, fmt.Sprintf("fine from %s%s", v.all(), since(v.Since, now)))
 	}
 	said := strings.Join(parts, ", ")
 	for _, more := range []string{v.quorumWords(r), v.uncounted(), v.flapWords()} {
@@ -198,6 +198,14 @@ func reasons(votes []Vote) string {
 		parts = append(parts, fmt.Sprintf("%d× %s", count[c], strings.ReplaceAll(c, "_", " ")))
 	}
 	return " (" + strings.Join(parts, ", ") + ")"
+}
+
+// since is left out of votes that do not tell when they began, as those of one probe.
+func since(at, now time.Time) string {
+	if at.IsZero() {
+		return ""
+	}
+	return " since " + clock(at, now)
 }
 
 // clock is the time of day in UTC, with the date if that was another day.

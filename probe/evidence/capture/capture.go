@@ -16,6 +16,9 @@ type Flow struct {
 	Protocol string
 	// Port is the other side's; 0 for any.
 	Port uint16
+	// Nearer leaves out what this machine sends with a hop limit of at most this, and
+	// what comes back for it: it belongs to a trace. 0 leaves nothing out.
+	Nearer uint8
 }
 
 // Limits bound a capture; each must be given.
@@ -52,6 +55,74 @@ func (f Flow) matches(packet []byte) bool {
 		return be16(rest) == f.Port || be16(rest[2:]) == f.Port
 	}
 	return proto != protoTCP && proto != protoUDP
+}
+
+// sieve takes packets of a flow in the order in which they pass.
+type sieve struct {
+	flow Flow
+	// traced are the conversations of traces.
+	traced map[conversation]bool
+}
+
+// conversation is this machine's port, or the identifier and number of an echo.
+type conversation struct {
+	proto byte
+	of    uint32
+}
+
+// mostTraced bounds what is remembered; a trace has 64 hops and 20 rounds at most.
+const mostTraced = 4096
+
+func (s *sieve) matches(packet []byte) bool {
+	if !s.flow.matches(packet) {
+		return false
+	}
+	proto, rest, _ := transport(packet)
+	all := conversations(proto, rest)
+	if to, hops := destination(packet); s.flow.Nearer > 0 && to == s.flow.Addr && hops <= s.flow.Nearer {
+		if len(all) > 0 && len(s.traced) < mostTraced {
+			s.traced[all[0]] = true
+		}
+		return false
+	}
+	for _, c := range all {
+		if s.traced[c] {
+			return false
+		}
+	}
+	return true
+}
+
+// conversations are those that a packet may belong to, that of its sender first.
+func conversations(proto byte, rest []byte) []conversation {
+	const echo, echoReply, echo6, echoReply6 = 8, 0, 128, 129
+	switch {
+	case len(rest) < 8:
+		return nil
+	case proto == protoTCP || proto == protoUDP:
+		return []conversation{{proto, uint32(be16(rest))}, {proto, uint32(be16(rest[2:]))}}
+	case proto == protoICMP && (rest[0] == echo || rest[0] == echoReply), proto == protoICMPv6 && (rest[0] == echo6 || rest[0] == echoReply6):
+		return []conversation{{proto, uint32(be16(rest[4:]))<<16 | uint32(be16(rest[6:]))}}
+	case proto == protoICMP || proto == protoICMPv6: // an error, with what it is about
+		about, inner, _ := transport(rest[8:])
+		if about == protoTCP || about == protoUDP || len(inner) >= 8 && (inner[0] == echo || inner[0] == echo6) {
+			if all := conversations(about, inner); len(all) > 0 {
+				return all[:1]
+			}
+		}
+	}
+	return nil
+}
+
+// destination is where a packet goes, and how many hops it has left.
+func destination(p []byte) (netip.Addr, uint8) {
+	switch {
+	case len(p) >= 20 && p[0]>>4 == 4:
+		return netip.AddrFrom4([4]byte(p[16:20])), p[8]
+	case len(p) >= 40 && p[0]>>4 == 6:
+		return netip.AddrFrom16([16]byte(p[24:40])), p[7]
+	}
+	return netip.Addr{}, 0
 }
 
 func be16(b []byte) uint16 { return uint16(b[0])<<8 | uint16(b[1]) }

@@ -16,7 +16,7 @@ import (
 // Capture is one under way.
 type Capture struct {
 	fd   int
-	flow Flow
+	flow sieve
 	file *file
 	end  time.Time
 	stop chan struct{}
@@ -41,7 +41,7 @@ func Start(flow Flow, limits Limits, comment string) (*Capture, error) {
 	if err != nil {
 		return nil, fmt.Errorf("capture packets: %w", err)
 	}
-	c := &Capture{fd: fd, flow: flow, file: newFile(limits, comment), end: time.Now().Add(limits.Time), stop: make(chan struct{})}
+	c := &Capture{fd: fd, flow: sieve{flow: flow, traced: map[conversation]bool{}}, file: newFile(limits, comment), end: time.Now().Add(limits.Time), stop: make(chan struct{})}
 	c.done.Go(c.run)
 	return c, nil
 }
@@ -72,13 +72,18 @@ func open(a netip.Addr) (fd int, err error) {
 	if err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
 		return -1, os.NewSyscallError("setsockopt", err)
 	}
-	ether := uint16(unix.ETH_P_IP)
-	if a.Is6() {
-		ether = unix.ETH_P_IPV6
+	// As much as the machine allows: what does not fit is lost, and counted.
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, queueBytes) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, queueBytes)
 	}
-	err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: ether<<8 | ether>>8})
+	// A socket bound to one protocol would not see what this machine sends: packet(7).
+	const all = unix.ETH_P_ALL
+	err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all<<8&0xff00 | all>>8})
 	return fd, os.NewSyscallError("bind", err)
 }
+
+// queueBytes is for packets that came and are not looked at yet.
+const queueBytes = 8 << 20
 
 // netOffset makes a filter count from the IP header, whatever comes before it:
 // SKF_NET_OFF of linux/filter.h.
@@ -86,12 +91,14 @@ const netOffset = 0xfff00000
 
 // filter passes packets from or to the address.
 func filter(a netip.Addr) []bpf.Instruction {
-	words, src, dst := a.AsSlice(), uint32(8), uint32(24)
+	words, src, dst, ether := a.AsSlice(), uint32(8), uint32(24), uint32(unix.ETH_P_IPV6)
 	if a.Is4() {
-		src, dst = 12, 16
+		src, dst, ether = 12, 16, unix.ETH_P_IP
 	}
 	n := len(words) / 4
-	var program []bpf.Instruction
+	program := []bpf.Instruction{
+		bpf.LoadExtension{Num: bpf.ExtProto}, bpf.JumpIf{Cond: bpf.JumpEqual, Val: ether, SkipTrue: 1}, bpf.RetConstant{Val: 0},
+	}
 	for _, at := range []uint32{src, dst} {
 		for i := range n {
 			skip := uint8(2*(n-1-i) + 1) // past the rest of this address, and its return
@@ -107,6 +114,7 @@ func filter(a netip.Addr) []bpf.Instruction {
 func (c *Capture) run() {
 	buffer, control := make([]byte, 1<<16), make([]byte, unix.CmsgSpace(int(unsafe.Sizeof(unix.Timespec{}))))
 	poll := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN}}
+	stopped := false // before what is read now had come
 	for time.Now().Before(c.end) {
 		n, used, _, from, err := unix.Recvmsg(c.fd, buffer, control, unix.MSG_TRUNC)
 		switch {
@@ -119,9 +127,13 @@ func (c *Capture) run() {
 			c.err = os.NewSyscallError("recvmsg", err)
 			return
 		}
-		select {
-		case <-c.stop: // and all that had come is read
+		if stopped {
 			return
+		}
+		select {
+		case <-c.stop:
+			stopped = true
+			continue
 		default:
 		}
 		if _, err := unix.Poll(poll, int(pollEvery.Milliseconds())); err != nil && !errors.Is(err, unix.EINTR) {
@@ -156,15 +168,19 @@ func stamp(control []byte) time.Time {
 }
 
 // Stop ends the capture and returns the file, and how many packets are in it and
-// how many of the flow did not find room. It may be called once.
+// how many did not find room, there or on the way. It may be called once.
 func (c *Capture) Stop() (content []byte, packets, left int, err error) {
 	close(c.stop)
 	c.done.Wait()
+	lost := 0
+	if s, err := unix.GetsockoptTpacketStats(c.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+		lost = int(s.Drops)
+	}
 	if err := unix.Close(c.fd); err != nil {
 		return nil, 0, 0, fmt.Errorf("capture packets: %w", err)
 	}
 	if c.err != nil {
 		return nil, 0, 0, fmt.Errorf("capture packets: %w", c.err)
 	}
-	return c.file.bytes, c.file.packets, c.file.left, nil
+	return c.file.bytes, c.file.packets, c.file.left + lost, nil
 }

@@ -142,6 +142,47 @@ func TestTime(t *testing.T) {
 	}
 }
 
+// TestTraceIsLeftOut tells the flow from a trace to the same port.
+func TestTraceIsLeftOut(t *testing.T) {
+	there := netip.MustParseAddr("192.0.2.1")
+	packet := func(out bool, hops byte, proto byte, rest ...byte) []byte {
+		p := make([]byte, 20)
+		p[0], p[8], p[9] = 0x45, hops, proto
+		at := 12
+		if out {
+			at = 16
+		}
+		copy(p[at:], there.AsSlice())
+		return append(p, rest...)
+	}
+	tcp := func(from, to uint16) []byte {
+		return []byte{byte(from >> 8), byte(from), byte(to >> 8), byte(to), 0, 0, 0, 0}
+	}
+	echo := func(kind byte, number byte) []byte { return []byte{kind, 0, 0, 0, 0, 7, 0, number} }
+	s := &sieve{flow: Flow{Addr: there, Port: 443, Nearer: 30}, traced: map[conversation]bool{}}
+	for i, step := range []struct {
+		packet []byte
+		want   bool
+	}{
+		{packet(true, 64, protoTCP, tcp(5000, 443)...), true},
+		{packet(true, 30, protoTCP, tcp(5001, 443)...), false},
+		{packet(false, 50, protoTCP, tcp(443, 5000)...), true},
+		{packet(false, 20, protoTCP, tcp(443, 5001)...), false}, // how far it came says nothing
+		{packet(true, 64, protoTCP, tcp(5001, 443)...), false},  // the kernel's reset
+		{packet(false, 60, protoICMP, append([]byte{3, 3, 0, 0, 0, 0, 0, 0}, packet(true, 1, protoTCP, tcp(5001, 443)...)...)...), false},
+		{packet(false, 60, protoICMP, append([]byte{3, 3, 0, 0, 0, 0, 0, 0}, packet(true, 1, protoTCP, tcp(5000, 443)...)...)...), true},
+		{packet(true, 64, protoICMP, echo(8, 1)...), true},
+		{packet(true, 3, protoICMP, echo(8, 2)...), false},
+		{packet(false, 64, protoICMP, echo(0, 1)...), true},
+		{packet(false, 64, protoICMP, echo(0, 2)...), false},
+		{packet(false, 64, protoTCP, tcp(80, 5000)...), false}, // another port
+	} {
+		if got := s.matches(step.packet); got != step.want {
+			t.Errorf("packet %d: %v, want %v", i, got, step.want)
+		}
+	}
+}
+
 func TestNoAddress(t *testing.T) {
 	if _, err := Start(Flow{}, Limits{}, ""); err == nil {
 		t.Error("captures everything")
@@ -153,7 +194,7 @@ func FuzzTransport(f *testing.F) {
 	f.Add(append([]byte{0x60, 0, 0, 0, 0, 0, 44}, make([]byte, 60)...))
 	f.Fuzz(func(t *testing.T, p []byte) {
 		for _, protocol := range []string{"", "tcp", "udp", "icmp"} {
-			Flow{Protocol: protocol, Port: 80}.matches(p)
+			(&sieve{flow: Flow{Protocol: protocol, Port: 80, Nearer: 30, Addr: netip.IPv4Unspecified()}, traced: map[conversation]bool{}}).matches(p)
 		}
 	})
 }

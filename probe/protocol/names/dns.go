@@ -206,6 +206,7 @@ func (p *probe) samples(answer *dns.Msg) {
 		p.tls()
 		return
 	}
+	p.keep(answer)
 	if p.ask.Question[0].Qtype == dns.TypeSOA {
 		serial := 0.0
 		for _, rr := range answer.Answer {
@@ -223,6 +224,26 @@ func (p *probe) samples(answer *dns.Msg) {
 		r.Add("probe_dns_ttl_min_seconds", float64(least))
 	}
 	p.tls()
+}
+
+// keep keeps the records of an answer as text, a line for each: name, TTL, class, type
+// and data with spaces between them.
+func (p *probe) keep(answer *dns.Msg) {
+	if p.req.Keep.Body == 0 {
+		return
+	}
+	res := &protocol.Response{Status: rcodeName(answer.Rcode)}
+	for _, rr := range answer.Answer {
+		line := strings.Join(strings.Fields(rr.String()), " ")
+		res.Size += int64(len(line)) + 1
+		if len(res.Body)+len(line) < p.req.Keep.Body {
+			if len(res.Body) > 0 {
+				res.Body = append(res.Body, '\n')
+			}
+			res.Body = append(res.Body, line...)
+		}
+	}
+	p.r.Response = res
 }
 
 func (p *probe) tls() {

@@ -420,7 +420,7 @@ func FuzzRead(f *testing.F) {
 	}
 	q.Question[0].Name = "a.test."
 	f.Fuzz(func(t *testing.T, b []byte) {
-		p := &probe{ctx: t.Context(), ask: q, r: &protocol.Result{}, want: &blackbox.DNSProbe{}, more: &definition.Resolver{DNSSEC: true, Answers: []string{"192.0.2.1"}, MinTTL: 5}}
+		p := &probe{ctx: t.Context(), req: &protocol.Request{Keep: protocol.Keep{Body: 100}}, ask: q, r: &protocol.Result{}, want: &blackbox.DNSProbe{}, more: &definition.Resolver{DNSSEC: true, Answers: []string{"192.0.2.1"}, MinTTL: 5}}
 		m, why := p.read(b)
 		if (m == nil) != (why != "") {
 			t.Fatalf("message %v with %q", m, why)

@@ -1,0 +1,130 @@
+package probe
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/rulefmt"
+	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/promql/promqltest"
+
+	"github.com/atoll-mesh/atoll/probe/definition"
+)
+
+// TestRules evaluates the supplied rules eleven hours into some series.
+func TestRules(t *testing.T) {
+	groups, errs := rulefmt.Parse(Rules(), false, model.UTF8Validation, parser.NewParser(parser.Options{}), nil)
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	store := promqltest.LoadedStorage(t, `load 1m
+		probe_definition_info{job="web", owner="shop", severity="critical"} 1x660
+		probe_definition_info{job="plain"} 1x660
+		probe_page{job="web", instance="a"} 1x660
+		probe_page{job="web", instance="b"} 0x660
+		probe_page{job="plain", instance="c"} 1x660
+		probe_state{job="web", instance="a"} 3x660
+		probe_state{job="web", instance="b"} 2x660
+		probe_vantage_blind{vantage="x"} 1x660
+		probe_vantage_blind{vantage="y"} 0x660
+		probe_certificate_expires_seconds{job="web", instance="40d"} 3495600x660
+		probe_certificate_expires_seconds{job="web", instance="20d"} 1767600x660
+		probe_certificate_expires_seconds{job="web", instance="3d"} 298800x660
+		probe_certificate_expires_seconds{job="web", instance="1h"} 43200x660
+		probe_certificate_expires_seconds{job="web", instance="over"} 1000x660
+		probe_duration_seconds{job="web", instance="slow", vantage="x"} 0.1x640 0.5x20
+		probe_success{job="web", instance="slow", vantage="x"} 1x660
+		probe_duration_seconds{job="web", instance="failing", vantage="x"} 0.1x640 5x20
+		probe_success{job="web", instance="failing", vantage="x"} 1x640 0x20
+		probe_duration_seconds{job="web", instance="quick", vantage="x"} 0.001x640 0.01x20
+		probe_success{job="web", instance="quick", vantage="x"} 1x660
+		probe_duration_seconds{job="web", instance="always", vantage="x"} 5x660
+		probe_success{job="web", instance="always", vantage="x"} 1x660
+		probe_duration_seconds{job="web", instance="new", vantage="x"} _x480 0.1x160 0.5x20
+		probe_success{job="web", instance="new", vantage="x"} _x480 1x180
+	`)
+	engine := promqltest.NewTestEngine(t, false, 0, promqltest.DefaultMaxSamplesPerQuery)
+	at := time.Unix(0, 0).Add(11 * time.Hour)
+	got := map[string][]string{}
+	for _, g := range groups.Groups {
+		for _, r := range g.Rules {
+			q, err := engine.NewInstantQuery(t.Context(), store, nil, r.Expr, at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			result := q.Exec(t.Context())
+			if result.Err != nil {
+				t.Fatalf("%s: %v", r.Alert, result.Err)
+			}
+			name := r.Alert + r.Labels["within"]
+			for _, s := range result.Value.(promql.Vector) {
+				text := s.Metric.Get("instance") + s.Metric.Get("vantage")
+				if owner := s.Metric.Get("owner"); owner != "" {
+					text += " " + owner
+				}
+				got[name] = append(got[name], text)
+			}
+			slices.Sort(got[name])
+			q.Close()
+		}
+	}
+	want := map[string][]string{
+		"ProbeDown": {"a shop", "c"}, "ProbeDegraded": {"b shop"}, "ProbeVantageBlind": {"x"},
+		"ProbeCertificateExpires30d": {"20d shop"}, "ProbeCertificateExpires7d": {"3d shop"}, "ProbeCertificateExpires1d": {"1h shop", "over shop"},
+		"ProbeSlow": {"newx shop", "slowx shop"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("what is alerted on (-want +got):\n%s", diff)
+	}
+}
+
+func TestAnnotations(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		web := define(t, "web", "targets: [https://a/, https://bad/]\ninterval: 10s\n")
+		r := begin(t, "berlin", Set{Local: []*definition.Definition{web}}, nil)
+		defer r.end()
+		time.Sleep(time.Minute)
+		ask := func(pairs ...string) map[string]string {
+			return r.Annotations(labels.FromStrings(pairs...), "http://here")
+		}
+		down := ask("alertname", "ProbeDown", "job", "web", "instance", "https://bad/")
+		if got, want := down["summary"], "Down · vantage berlin · https://bad/ · total 1.0 ms"; got != want {
+			t.Errorf("summary %q, want %q", got, want)
+		}
+		if !strings.HasPrefix(down["verdict"], "down from berlin in eu since ") {
+			t.Errorf("verdict %q", down["verdict"])
+		}
+		if !strings.HasPrefix(down["evidence"], "http://here/api/v1/probes/evidence") {
+			t.Errorf("evidence %q", down["evidence"])
+		}
+		up := ask("alertname", "ProbeDown", "job", "web", "instance", "https://a/")
+		if want := "Up again · https://a/ · fine from the only vantage that probes it since "; !strings.HasPrefix(up["summary"], want) {
+			t.Errorf("summary %q", up["summary"])
+		}
+		slow := ask("alertname", "ProbeSlow", "job", "web", "instance", "https://a/", "vantage", "berlin")
+		if got, want := slow["summary"], "Connectivity too slow · vantage berlin · https://a/ · total 1.0 ms"; got != want {
+			t.Errorf("summary %q, want %q", got, want)
+		}
+		if own := ask("alertname", "Mine", "job", "web", "instance", "https://bad/"); own["summary"] != "" || own["verdict"] == "" {
+			t.Errorf("an alert of a rule of one's own: %q", own)
+		}
+		if other := ask("alertname", "ProbeDown", "job", "node", "instance", "https://bad/"); other != nil {
+			t.Errorf("an alert that is not about a probe: %q", other)
+		}
+	})
+}
+
+func TestTiming(t *testing.T) {
+	ms := func(n float64) time.Duration { return time.Duration(n * float64(time.Millisecond)) }
+	got := summary("Connectivity too slow", []string{"cloud-beijing"}, "https://hub.example.com", timing(ms(7900), []time.Duration{ms(3.7), ms(3200), ms(3400), 0, 0, 0}))
+	if want := "Connectivity too slow · vantage cloud-beijing · https://hub.example.com · total 7.9 s: DNS 3.7 ms, connect 3.2 s, TLS 3.4 s"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}

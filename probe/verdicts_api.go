@@ -1,0 +1,129 @@
+package probe
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/atoll-mesh/atoll/probe/council"
+	"github.com/atoll-mesh/atoll/probe/protocol"
+	"github.com/atoll-mesh/atoll/probe/verdict"
+)
+
+// VerdictsPath is where verdicts of all judges are.
+const VerdictsPath = "/api/v1/probes/verdicts"
+
+// VerdictStatus is what all vantages together say of a target. Times are RFC 3339 and
+// seconds.
+type VerdictStatus struct {
+	Definition string            `json:"definition"`
+	Target     string            `json:"target"`
+	Address    string            `json:"address,omitempty"`
+	Labels     map[string]string `json:"labels,omitempty"`
+	Owner      string            `json:"owner,omitempty"`
+	Severity   string            `json:"severity,omitempty"`
+	// State is up, degraded, down or unknown.
+	State string     `json:"state"`
+	Since *time.Time `json:"since,omitempty"`
+	// Words say it all in one sentence.
+	Words string `json:"words"`
+	// Page tells that enough vantages agree to wake somebody, which takes PageQuorum.
+	Page       bool `json:"page"`
+	PageQuorum int  `json:"pageQuorum"`
+	Flapping   bool `json:"flapping,omitempty"`
+	// Judge is the island that says so.
+	Judge string `json:"judge"`
+	// Blind vantages have a bad way out themselves, silent ones were not heard of late.
+	Failing []VantageStatus `json:"failing,omitempty"`
+	Slow    []VantageStatus `json:"slow,omitempty"`
+	Fine    []VantageStatus `json:"fine,omitempty"`
+	Blind   []VantageStatus `json:"blind,omitempty"`
+	Silent  []VantageStatus `json:"silent,omitempty"`
+}
+
+// VantageStatus is what one vantage says.
+type VantageStatus struct {
+	Vantage string    `json:"vantage"`
+	Region  string    `json:"region,omitempty"`
+	Country string    `json:"country,omitempty"`
+	ISP     string    `json:"isp,omitempty"`
+	Since   time.Time `json:"since"`
+	Heard   time.Time `json:"heard"`
+	Code    string    `json:"code,omitempty"`
+	Words   string    `json:"words,omitempty"`
+	// Bad of Of last probes were not as they should be.
+	Bad int `json:"bad"`
+	Of  int `json:"of"`
+	// Took and Phases are of the newest probe that says so.
+	Took   float64            `json:"tookSeconds,omitempty"`
+	Phases map[string]float64 `json:"phases,omitempty"`
+	// Uplink is why its own way out is bad.
+	Uplink string `json:"uplink,omitempty"`
+}
+
+// VerdictList is the answer of VerdictsPath.
+type VerdictList struct {
+	Verdicts []VerdictStatus `json:"verdicts"`
+	// LeftOff is how many more there are.
+	LeftOff int `json:"leftOff,omitempty"`
+	// Missing are islands that judge and did not answer, and why.
+	Missing map[string]string `json:"missing,omitempty"`
+}
+
+// serveVerdicts answers ?definition=&instance=&state=up|degraded|down|unknown&limit=N,
+// all optional.
+func (p *Prober) serveVerdicts(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	f := council.Filter{Definition: q.Get("definition"), Instance: q.Get("instance"), State: q.Get("state")}
+	if text := q.Get("limit"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > council.MostListed {
+			reply(w, http.StatusBadRequest, envelope{Status: "error", Error: "limit=" + strconv.Quote(text) + ": must be a number from 1 to " + strconv.Itoa(council.MostListed)})
+			return
+		}
+		f.Limit = n
+	}
+	switch f.State {
+	case "", verdict.Up.String(), verdict.Degraded.String(), verdict.Down.String(), verdict.Unknown.String():
+	default:
+		reply(w, http.StatusBadRequest, envelope{Status: "error", Error: "state=" + strconv.Quote(f.State) + ": must be up, degraded, down or unknown"})
+		return
+	}
+	all, left, missing := p.council.Everywhere(r.Context(), f)
+	out := VerdictList{Verdicts: make([]VerdictStatus, len(all)), LeftOff: left, Missing: missing}
+	for i := range all {
+		out.Verdicts[i] = verdictStatus(&all[i])
+	}
+	reply(w, http.StatusOK, envelope{Status: "success", Data: out})
+}
+
+func verdictStatus(v *council.Verdict) VerdictStatus {
+	s := VerdictStatus{
+		Definition: v.Definition, Target: v.Instance, Address: v.Address, Labels: v.Own(), Owner: v.Owner, Severity: v.Severity,
+		State: v.State.String(), Words: v.Words, Page: v.Page, PageQuorum: v.PageQuorum, Flapping: v.Flapping, Judge: v.Judge,
+		Failing: vantages(v.Failing), Slow: vantages(v.Slow), Fine: vantages(v.Fine), Blind: vantages(v.Blind), Silent: vantages(v.Silent),
+	}
+	if at := v.Since.UTC(); !v.Since.IsZero() {
+		s.Since = &at
+	}
+	return s
+}
+
+func vantages(votes []verdict.Vote) (out []VantageStatus) {
+	for _, v := range votes {
+		s := VantageStatus{
+			Vantage: v.Vantage.Name, Region: v.Vantage.Region, Country: v.Vantage.Country, ISP: v.Vantage.ISP, Since: v.Since.UTC(), Heard: v.At.UTC(),
+			Code: v.Code, Words: v.Words, Bad: v.Bad, Of: v.Of, Took: v.Took.Seconds(), Uplink: v.Uplink,
+		}
+		for phase, took := range v.Phases[:min(len(v.Phases), int(protocol.Phases))] {
+			if took > 0 {
+				if s.Phases == nil {
+					s.Phases = map[string]float64{}
+				}
+				s.Phases[protocol.Phase(phase).String()] = took.Seconds()
+			}
+		}
+		out = append(out, s)
+	}
+	return out
+}
