@@ -61,7 +61,7 @@ func (m *image) begin(s *shard) {
 	m.n = len(*s.chunks.Load())
 	m.reserve(m.n)
 	for _, x := range m.chunks[:m.n] {
-		x.homeImage.begin()
+		x.begin()
 	}
 	m.rules, m.heard = m.rules[:0], map[uint64]heard{}
 	for _, rw := range s.rules {
@@ -166,7 +166,7 @@ func (m *image) take(s *shard, n int, c *chunk) {
 	if c.gaps != nil {
 		x.gaps = append(x.gaps, c.gaps.all...)
 	}
-	x.sides.take(&c.sides)
+	x.take(&c.sides)
 	if x.named = c.ids != nil; x.named {
 		x.ids = *c.ids
 	}

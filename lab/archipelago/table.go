@@ -43,6 +43,7 @@ Try here:
   peers us-1                      ap-1 and ap-2 are relayed: between these two NATs there is no direct way
   cut ap-2                        suspect within seconds; within a minute one statement says it is lost, and who
                                   confirmed that: peers eu-1; on eu-1 get statement/; heal ap-2
+  break Liberty                   a service that one ISP's customers do not reach: verdicts eu-1; evidence ap-1; mend Liberty
   cut us                          a whole region without uplink, whose islands still see each other; heal us
   kill eu-2                       what it relayed goes by eu-1; start eu-2
   partition eu-1,us | eu-2,ap     two halves that go on by themselves; heal

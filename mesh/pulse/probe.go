@@ -70,9 +70,7 @@ func streamPing(ctx context.Context, c network.Conn) (time.Duration, error) {
 	if err := s.SetProtocol(ping.ID); err != nil {
 		return 0, fmt.Errorf("ping: %w", err)
 	}
-	if deadline, ok := ctx.Deadline(); ok {
-		_ = s.SetDeadline(deadline)
-	}
+	// A deadline of the stream could pass before that of ctx, as which it counts.
 	defer context.AfterFunc(ctx, func() { _ = s.Reset() })()
 	var sent, got [ping.PingSize]byte
 	start := time.Now()
@@ -80,10 +78,14 @@ func streamPing(ctx context.Context, c network.Conn) (time.Duration, error) {
 		sent[i] = byte(start.UnixNano() >> (i % 8 * 8))
 	}
 	rw := mss.NewMSSelect(s, ping.ID)
-	if _, err := rw.Write(sent[:]); err != nil {
-		return 0, fmt.Errorf("ping: %w", err)
+	_, err = rw.Write(sent[:])
+	if err == nil {
+		_, err = io.ReadFull(rw, got[:])
 	}
-	if _, err := io.ReadFull(rw, got[:]); err != nil {
+	if ctx.Err() != nil {
+		err = ctx.Err() // it reset the stream
+	}
+	if err != nil {
 		return 0, fmt.Errorf("ping: no answer after %s: %w", time.Since(start).Round(time.Millisecond), err)
 	}
 	if sent != got {

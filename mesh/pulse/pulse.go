@@ -2,6 +2,7 @@ package pulse
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -177,7 +178,7 @@ func (w *Watch) examine(ctx context.Context, c network.Conn, l *line) {
 	probing, cancel := context.WithTimeout(ctx, Patience)
 	begun := time.Now()
 	rtt, err := w.o.Probe(probing, c)
-	took, late := time.Since(begun), probing.Err() != nil
+	took, late := time.Since(begun), probing.Err() != nil || errors.Is(err, context.DeadlineExceeded)
 	cancel()
 	after, _ := w.o.Received(c)
 

@@ -192,6 +192,22 @@ func TestRefusedPingIsAnAnswer(t *testing.T) {
 	}
 }
 
+// TestDeadlineIsAMiss has a probe end at its deadline before its context does.
+func TestDeadlineIsAMiss(t *testing.T) {
+	var outcomes []string
+	w := New(Options{
+		Probe:    func(context.Context, network.Conn) (time.Duration, error) { return 0, context.DeadlineExceeded },
+		Received: func(network.Conn) (uint64, bool) { return 0, true },
+		Dead:     func(network.Conn) {},
+		Probed:   func(outcome string) { outcomes = append(outcomes, outcome) },
+	})
+	w.examine(t.Context(), &conn{}, &line{})
+	w.examine(t.Context(), &conn{}, &line{urgent: true})
+	if want := []string{"missed", "dead"}; !slices.Equal(outcomes, want) {
+		t.Errorf("outcomes %q, want %q", outcomes, want)
+	}
+}
+
 func TestSmoothing(t *testing.T) {
 	var v Vitals
 	for _, rtt := range []time.Duration{100, 100, 180} {
