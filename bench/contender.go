@@ -83,6 +83,11 @@ func contend(name string) error {
 	}
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
 	go func() { _ = server.Serve(l) }()
+	stop, err := profile()
+	if err != nil {
+		return err
+	}
+	defer stop()
 	fmt.Println(l.Addr())
 	_, err = io.Copy(io.Discard, os.Stdin)
 	return errors.Join(err, server.Close(), r.close())

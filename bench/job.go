@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -55,9 +56,29 @@ type folder interface {
 
 const (
 	jobVariable = "ATOLL_BENCH_JOB"
-	// profileVariable, if set, names the file of a CPU profile of a job.
+	// profileVariable, if set, names the file of a CPU profile of a job or a
+	// contender.
 	profileVariable = "ATOLL_BENCH_PROFILE"
 )
+
+// profile begins what profileVariable asks for.
+func profile() (stop func(), err error) {
+	file := os.Getenv(profileVariable)
+	if file == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		_ = f.Close() // it is for looking at
+	}, nil
+}
 
 func runJob(text string) error {
 	var j job
@@ -65,17 +86,11 @@ func runJob(text string) error {
 		return err
 	}
 	runtime.GOMAXPROCS(j.Cores)
-	if file := os.Getenv(profileVariable); file != "" {
-		f, err := os.Create(file)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
+	stop, err := profile()
+	if err != nil {
+		return err
 	}
+	defer stop()
 	run, ok := kinds[j.Kind]
 	if !ok {
 		return fmt.Errorf("%s: no kind of job is called %q", jobVariable, j.Kind)
