@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,6 +31,7 @@ const (
 	alertDegraded = "ProbeDegraded"
 	alertExpires  = "ProbeCertificateExpires"
 	alertSlow     = "ProbeSlow"
+	alertMismatch = "ProbeContentMismatch"
 )
 
 // Annotations are what an alert on a probe tells beside its labels: verdict, evidence
@@ -48,12 +50,29 @@ func (p *Prober) Annotations(ls labels.Labels, base string) map[string]string {
 	switch name := ls.Get(model.AlertNameLabel); {
 	case judged && (name == alertDown || name == alertDegraded):
 		out["summary"] = verdictSummary(&v)
+	case judged && name == alertMismatch:
+		out["summary"] = mismatchSummary(&v, ls.Get("what"))
 	case name == alertSlow:
 		if _, l := p.find(job, instance, address); l != nil && ls.Get("vantage") == p.vantage.Load().Name {
 			out["summary"] = summary("Connectivity too slow", []string{ls.Get("vantage")}, instance, timing(l.took, l.phases[:]))
 		}
 	}
 	return out
+}
+
+// mismatchSummary says how one thing differs.
+func mismatchSummary(v *council.Verdict, what string) string {
+	var names, words []string
+	for _, d := range v.Differences {
+		if d.What == what {
+			names, words = append(names, d.Vantages...), append(words, d.String())
+		}
+	}
+	slices.Sort(names)
+	if words == nil {
+		return summary("Content as it should be again", nil, v.Instance, what)
+	}
+	return summary("Content differs", slices.Compact(names), v.Instance, strings.Join(words, "; "))
 }
 
 // knows reports whether a job is a definition.

@@ -32,6 +32,8 @@ func TestRules(t *testing.T) {
 		probe_page{job="plain", instance="c"} 1x660
 		probe_state{job="web", instance="a"} 3x660
 		probe_state{job="web", instance="b"} 2x660
+		probe_compare_mismatch{job="web", instance="a", what="body"} 1x660
+		probe_compare_mismatch{job="web", instance="a", what="status"} 0x660
 		probe_vantage_blind{vantage="x"} 1x660
 		probe_vantage_blind{vantage="y"} 0x660
 		probe_certificate_expires_seconds{job="web", instance="40d"} 3495600x660
@@ -76,7 +78,7 @@ func TestRules(t *testing.T) {
 		}
 	}
 	want := map[string][]string{
-		"ProbeDown": {"a shop", "c"}, "ProbeDegraded": {"b shop"}, "ProbeVantageBlind": {"x"},
+		"ProbeDown": {"a shop", "c"}, "ProbeDegraded": {"b shop"}, "ProbeVantageBlind": {"x"}, "ProbeContentMismatch": {"a shop"},
 		"ProbeCertificateExpires30d": {"20d shop"}, "ProbeCertificateExpires7d": {"3d shop"}, "ProbeCertificateExpires1d": {"1h shop", "over shop"},
 		"ProbeSlow": {"newx shop", "slowx shop"},
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/prometheus/discovery"
 
+	"github.com/atoll-mesh/atoll/probe/compare"
 	"github.com/atoll-mesh/atoll/probe/definition"
 	"github.com/atoll-mesh/atoll/probe/protocol"
 	"github.com/atoll-mesh/atoll/probe/schedule"
@@ -53,6 +54,8 @@ func (p *Prober) makePlan(cfg Config, set Set) *plan {
 			u.problem = fmt.Sprintf("module %q: there is none of that name on this island; add it to the file of probe.modules, or write the module into the definition", d.Module.Name)
 		case p.table[u.module.Prober] == nil:
 			u.problem = fmt.Sprintf("prober %q is not part of this program", u.module.Prober)
+		case d.Compare != nil && u.module.Prober != compare.Prober:
+			u.problem = fmt.Sprintf("compare: module %q has prober %s, and only answers of prober %s are compared; remove compare", d.Module.Name, u.module.Prober, compare.Prober)
 		}
 		if u.problem != "" {
 			continue
@@ -75,9 +78,6 @@ func (p *Prober) adopt(next *plan) {
 	for _, u := range next.uses {
 		if u.problem == "" {
 			usable++
-			if keys := u.Unheeded(); len(keys) > 0 {
-				p.log.Warn("keys of a definition of probes have no effect yet", "definition", u.Name, "keys", strings.Join(keys, ", "))
-			}
 			continue
 		}
 		faults = append(faults, fmt.Sprintf("definition %q: %s", u.Name, u.problem))

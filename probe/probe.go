@@ -176,7 +176,7 @@ func New(o Options) (*Prober, error) {
 		return nil, err
 	}
 	if p.council, err = council.New(council.Options{
-		Mesh: o.Votes, Self: func() verdict.Vantage { return *p.vantage.Load() }, Emitter: p.emitter, Logger: o.Logger, Registerer: o.Registerer,
+		Mesh: o.Votes, Self: func() verdict.Vantage { return *p.vantage.Load() }, Emitter: p.emitter, Origin: p.askOrigin, Logger: o.Logger, Registerer: o.Registerer,
 	}); err != nil {
 		return nil, err
 	}

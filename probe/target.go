@@ -48,7 +48,7 @@ func (t *target) Run(ctx context.Context, due time.Time) {
 	if j.address.IsValid() {
 		session.Vouch(j.name, j.address)
 	}
-	r := p.probe(ctx, j.use.run, j.use.within, session, &protocol.Request{Target: j.target, Host: j.host, Module: j.use.module})
+	r := p.probe(ctx, j.use.run, j.use.within, session, &protocol.Request{Target: j.target, Host: j.host, Module: j.use.module, Keep: j.use.keep()})
 	if ctx.Err() != nil {
 		return // stopped in the middle: the target is not to blame
 	}

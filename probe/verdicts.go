@@ -26,6 +26,7 @@ func outcomeOf(j *job, r *protocol.Result) council.Outcome {
 			o.Expires = int64(r.Samples[i].Value)
 		}
 	}
+	o.Answer = j.use.answer(r)
 	return o
 }
 

@@ -39,6 +39,20 @@ type VerdictStatus struct {
 	Fine    []VantageStatus `json:"fine,omitempty"`
 	Blind   []VantageStatus `json:"blind,omitempty"`
 	Silent  []VantageStatus `json:"silent,omitempty"`
+	// Differences are those of the answers that are compared.
+	Differences []DifferenceStatus `json:"differences,omitempty"`
+}
+
+// DifferenceStatus is one thing in which answers are not as they should be.
+type DifferenceStatus struct {
+	// What is status, body, age, origin, or a header's name.
+	What string `json:"what"`
+	// Vantages got it, from Edges.
+	Vantages []string `json:"vantages"`
+	Edges    []string `json:"edges,omitempty"`
+	Want     string   `json:"want"`
+	Got      string   `json:"got"`
+	Words    string   `json:"words"`
 }
 
 // VantageStatus is what one vantage says.
@@ -105,6 +119,9 @@ func verdictStatus(v *council.Verdict) VerdictStatus {
 	}
 	if at := v.Since.UTC(); !v.Since.IsZero() {
 		s.Since = &at
+	}
+	for _, d := range v.Differences {
+		s.Differences = append(s.Differences, DifferenceStatus{What: d.What, Vantages: d.Vantages, Edges: d.Edges, Want: d.Want, Got: d.Got, Words: d.String()})
 	}
 	return s
 }

@@ -238,6 +238,7 @@ func (s *seat) message(c *Council, now time.Time) *probepb.Vote {
 	m := &probepb.Vote{
 		Id: s.id, Target: s.target.message(), State: uint32(v.State), SinceMs: age(now, v.Since), AtMs: age(now, v.At),
 		Code: v.Code, Words: short(v.Words), Bad: uint32(v.Bad), Of: uint32(v.Of), TookUs: micro(v.Took), Expires: s.expires,
+		Answer: answerMessage(s.answer),
 	}
 	if v.State > verdict.Up {
 		for _, p := range v.Phases {

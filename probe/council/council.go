@@ -12,6 +12,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/atoll-mesh/atoll/probe/compare"
 	"github.com/atoll-mesh/atoll/probe/definition"
 	"github.com/atoll-mesh/atoll/probe/emit"
 	"github.com/atoll-mesh/atoll/probe/verdict"
@@ -33,6 +34,10 @@ type Options struct {
 	Mesh Mesh
 	// Self is this island as a vantage.
 	Self func() verdict.Vantage
+	// Origin asks the origin of a definition's targets at a URL, in the name of host
+	// unless that is ""; nil with the reason in words where it gives no answer to compare
+	// with. nil where origins are not asked.
+	Origin func(ctx context.Context, definition, url, host string) (*compare.Answer, string)
 	// Emitter writes the series of verdicts.
 	Emitter    *emit.Emitter
 	Logger     *slog.Logger
@@ -48,6 +53,8 @@ type Definition struct {
 	Expected int
 	// instances are all targets there can be; nil where they are discovered.
 	instances map[string]bool
+	// servers are the server names of those that have one.
+	servers map[string]string
 }
 
 const (
@@ -83,6 +90,8 @@ type Council struct {
 	dockets map[Target]*docket
 	voters  map[string]*voter
 	towards map[string]*toward
+	origins map[string]*origin
+	asking  int // how many of them are asked now
 	// live are those that judge, this island among them if it may, in order.
 	live []string
 	seen map[string]time.Time // when each was in reach last
@@ -108,7 +117,7 @@ func New(o Options) (*Council, error) {
 	c := &Council{
 		o: o, log: o.Logger, wake: make(chan struct{}, 1), info: map[string]*info{},
 		defs: map[string]*Definition{}, seats: map[Target]*seat{}, byID: map[uint64]*seat{}, dockets: map[Target]*docket{}, voters: map[string]*voter{},
-		towards: map[string]*toward{}, seen: map[string]time.Time{}, self: o.Self(),
+		towards: map[string]*toward{}, origins: map[string]*origin{}, seen: map[string]time.Time{}, self: o.Self(),
 	}
 	var err error
 	if c.m, err = newMetrics(o.Registerer); err != nil {
@@ -128,6 +137,7 @@ func (c *Council) Define(all map[string]Definition) {
 		if !d.Shared {
 			d.Expected = 1
 		}
+		d.servers = serversOf(d.Targets)
 		if len(d.Discover) == 0 {
 			d.instances = make(map[string]bool, len(d.Targets))
 			for _, t := range d.Targets {
@@ -150,7 +160,7 @@ func (c *Council) Define(all map[string]Definition) {
 		if defs[t.Definition] == nil {
 			c.close(d)
 		}
-		d.due = time.Time{}
+		d.due, d.origin = time.Time{}, nil
 	}
 	if news {
 		for _, v := range c.voters { // of some votes nothing was understood before
@@ -207,11 +217,15 @@ func (c *Council) pass(ctx context.Context, calls *sync.WaitGroup) {
 	}
 	c.gather(reach, now)
 	c.look(now)
+	asks := c.inquiries(now)
 	write, ended := c.judge(now), c.ended
 	c.ended = nil
 	casts := c.casts(now)
 	c.mu.Unlock()
 	c.write(context.WithoutCancel(ctx), now, write, ended)
+	for _, o := range asks {
+		calls.Go(func() { c.ask(ctx, o) })
+	}
 	for _, call := range casts {
 		calls.Go(func() { c.cast(ctx, call) })
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/prometheus/storage"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/atoll-mesh/atoll/probe/compare"
 	"github.com/atoll-mesh/atoll/probe/definition"
 	"github.com/atoll-mesh/atoll/probe/emit"
 	"github.com/atoll-mesh/atoll/probe/protocol"
@@ -69,6 +70,11 @@ type sea struct {
 	all  map[string]*isle
 	old  map[string]bool // they do not know what votes are
 	n, b int             // messages and their bytes
+	// origin answers by URL and host; without one it fails. mute islands leave out
+	// answers.
+	origin map[string]compare.Answer
+	asked  map[string]int
+	mute   map[string]bool
 }
 
 type isle struct {
@@ -80,6 +86,8 @@ type isle struct {
 	// down are the instances that fail here.
 	mu   sync.Mutex
 	down map[string]string
+	// edge is what it gets where answers are compared.
+	edge compare.Answer
 	stop context.CancelFunc
 	done chan struct{}
 }
@@ -115,6 +123,15 @@ func (i *isle) Cast(_ context.Context, judge string, r *probepb.CastRequest) (*p
 	if i.sea.old[judge] {
 		return nil, errOld
 	}
+	i.sea.mu.Lock()
+	mute := i.sea.mute[i.name]
+	i.sea.mu.Unlock()
+	if mute {
+		r = proto.CloneOf(r)
+		for _, v := range r.GetVotes() {
+			v.Answer = nil
+		}
+	}
 	answer, err := to.Hear(Voter{Name: i.name, Labels: map[string]string{"region": i.who.Region, "island": i.name}}, r)
 	i.sea.mu.Lock()
 	i.sea.n, i.sea.b = i.sea.n+1, i.sea.b+proto.Size(r)+proto.Size(answer)
@@ -131,19 +148,19 @@ func (i *isle) List(_ context.Context, judge string, r *probepb.ListRequest) (*p
 }
 
 func newSea(t *testing.T) *sea {
-	return &sea{t: t, side: map[string]int{}, all: map[string]*isle{}}
+	return &sea{t: t, side: map[string]int{}, all: map[string]*isle{}, asked: map[string]int{}, mute: map[string]bool{}}
 }
 
 func (s *sea) isle(ctx context.Context, name, region, isp string, d Definition) *isle {
 	i := &isle{
 		name: name, sea: s, store: &memory{last: map[string]float64{}}, who: verdict.Vantage{Name: name, Region: region, ISP: isp},
-		down: map[string]string{}, done: make(chan struct{}),
+		down: map[string]string{}, edge: got("192.0.2.1", "new"), done: make(chan struct{}),
 	}
 	e, err := emit.New(i.store, nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	if i.Council, err = New(Options{Mesh: i, Self: func() verdict.Vantage { return i.who }, Emitter: e}); err != nil {
+	if i.Council, err = New(Options{Mesh: i, Self: func() verdict.Vantage { return i.who }, Emitter: e, Origin: i.ask}); err != nil {
 		s.t.Fatal(err)
 	}
 	i.Define(map[string]Definition{d.Name: d})
@@ -181,6 +198,8 @@ func (i *isle) probe(ctx context.Context, d Definition) {
 			o.At, o.State = time.Now(), verdict.Up
 			if code != "" {
 				o.State, o.Code, o.Words = verdict.Down, code, "no answer"
+			} else if d.Compare != nil {
+				o.Answer = i.gets()
 			}
 			i.Observe(NewTarget(d.Name, t.Text(), noAddress, labels.EmptyLabels()), o)
 		}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/atoll-mesh/atoll/probe/compare"
 	"github.com/atoll-mesh/atoll/probe/emit"
 	"github.com/atoll-mesh/atoll/probe/verdict"
 	"github.com/atoll-mesh/atoll/wire/probepb"
@@ -17,6 +18,12 @@ type docket struct {
 	judge   verdict.Judge
 	last    verdict.Verdict
 	expires int64
+	// differences are those of the answers that are compared, compared what they may be
+	// in; held is the origin's word that they were found by.
+	differences []compare.Difference
+	compared    []string
+	origin      *origin
+	held        uint64
 	// lead tells that this island is the first: it writes and answers.
 	lead   bool
 	series *emit.Target // nil where it does not write
@@ -112,6 +119,7 @@ func (c *Council) judge(now time.Time) (all []writable) {
 			s.seen = c.seenBy(d, c.self.Name, c.self)
 			s.seen.at = now
 		}
+		c.compare(d)
 		switch lead := c.leads(d) && c.settled(d, now); {
 		case lead:
 			ls := d.target.series(c.defs[d.target.Definition])

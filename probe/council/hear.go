@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/common/model"
 
+	"github.com/atoll-mesh/atoll/probe/compare"
 	"github.com/atoll-mesh/atoll/probe/definition"
 	"github.com/atoll-mesh/atoll/probe/protocol"
 	"github.com/atoll-mesh/atoll/probe/verdict"
@@ -58,6 +59,7 @@ type ballot struct {
 	id      uint64
 	vote    verdict.Vote
 	expires int64
+	answer  *compare.Answer
 }
 
 // Hear takes a message of votes. The error is for the sender to read.
@@ -187,6 +189,12 @@ func (c *Council) accept(v *voter, from Voter, m *probepb.Vote, now time.Time) *
 	for _, us := range m.GetPhasesUs() {
 		b.vote.Phases = append(b.vote.Phases, short64(us))
 	}
+	if rules := c.defs[t.Definition].Compare; rules != nil {
+		if b.answer = answerOf(m.GetAnswer()); b.answer != nil {
+			b.answer.Chosen(rules)
+			d.due = time.Time{}
+		}
+	}
 	d.ballots[v.name], v.votes[m.GetId()] = b, d
 	return d
 }
@@ -208,7 +216,7 @@ func (c *Council) refuse(t Target, from Voter, m *probepb.Vote) string {
 	case !d.From.Selects(from.Labels):
 		return refusedSelected
 	case !t.plain(m.GetTarget().GetLabels()), m.GetState() > uint32(verdict.Down), m.GetBad() > m.GetOf(), m.GetOf() > definition.LongestHistory,
-		len(m.GetPhasesUs()) > int(protocol.Phases), !plainCode(m.GetCode()):
+		len(m.GetPhasesUs()) > int(protocol.Phases), !plainCode(m.GetCode()), !plainAnswer(m.GetAnswer()):
 		return refusedMalformed
 	}
 	return ""

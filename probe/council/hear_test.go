@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"google.golang.org/grpc/codes"
@@ -213,8 +214,16 @@ func FuzzHear(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(seed, seed)
+	answer := &probepb.Answer{Edge: "192.0.2.1", Status: 200, Size: 3, Sha256: make([]byte, 32), Headers: []string{"Etag", "x", "Server", "y"}, AgeMs: 60_000}
+	told, err := proto.Marshal(&probepb.CastRequest{Session: 5, Begin: true, Held: 1, Votes: []*probepb.Vote{voteOn(1, "host-0", func(v *probepb.Vote) { v.Answer = answer })}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seed, told)
 	f.Fuzz(func(t *testing.T, one, two []byte) {
-		c := alone(t, webs(2, 3))
+		d := webs(2, 3)
+		d.Compare = &definition.Compare{Headers: []string{"ETag"}, MaxAge: model.Duration(time.Minute)}
+		c := alone(t, d)
 		for _, text := range [][]byte{one, two} {
 			r := &probepb.CastRequest{}
 			if proto.Unmarshal(text, r) != nil {
@@ -229,6 +238,13 @@ func FuzzHear(f *testing.F) {
 				t.Errorf("a docket of %q", target.Instance)
 			}
 			_ = target.series(c.defs["web"])
+			c.count(d, time.Now())
+			c.compare(d)
+			for _, b := range d.ballots {
+				if b.answer != nil && (!b.answer.Plain() || len(b.answer.Header) > 1) {
+					t.Errorf("kept of an answer: %+v", b.answer)
+				}
+			}
 			if len(d.ballots) > 1 {
 				t.Errorf("one island has %d votes", len(d.ballots))
 			}
@@ -241,6 +257,7 @@ func FuzzHear(f *testing.F) {
 func FuzzRead(f *testing.F) {
 	seed, err := proto.Marshal(&probepb.ListResponse{Verdicts: []*probepb.Verdict{{
 		Target: &probepb.Target{Definition: "web", Instance: "x"}, State: 3, Words: "down", Ballots: []*probepb.Ballot{{Vantage: "a", Counted: 1}},
+		Differences: []*probepb.Difference{{What: "body", Vantages: []string{"a"}, Edges: []string{"192.0.2.1"}, Want: "x", Got: "y"}},
 	}}})
 	if err != nil {
 		f.Fatal(err)
@@ -254,6 +271,14 @@ func FuzzRead(f *testing.F) {
 		for _, v := range read("there", r) {
 			if v.State > verdict.Down || len(v.Words) > longestSentence || v.Instance == "" {
 				t.Errorf("%+v", v)
+			}
+			if len(v.Differences) > mostDifferences {
+				t.Errorf("%d differences", len(v.Differences))
+			}
+			for _, d := range v.Differences {
+				if len(d.Vantages) > mostConcerned || len(d.String()) > 20_000 {
+					t.Errorf("a difference of %d bytes", len(d.String()))
+				}
 			}
 		}
 	})

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/atoll-mesh/atoll/probe/compare"
 	"github.com/atoll-mesh/atoll/probe/protocol"
 	"github.com/atoll-mesh/atoll/probe/verdict"
 	"github.com/atoll-mesh/atoll/wire/probepb"
@@ -35,6 +36,8 @@ type Verdict struct {
 	Target
 	verdict.Verdict
 	Owner, Severity string
+	// Differences are those of the answers that are compared.
+	Differences []compare.Difference
 	// Judge is the island that says so.
 	Judge string
 }
@@ -73,7 +76,7 @@ func (f Filter) cut(all []Verdict) ([]Verdict, int) {
 }
 
 func (c *Council) verdictOn(d *docket) Verdict {
-	v := Verdict{Target: d.target, Verdict: d.last, Judge: c.self.Name}
+	v := Verdict{Target: d.target, Verdict: d.last, Judge: c.self.Name, Differences: d.differences}
 	if def := c.defs[d.target.Definition]; def != nil {
 		v.Owner, v.Severity = def.Owner, def.Severity
 	}
@@ -167,6 +170,9 @@ func (v *Verdict) message() *probepb.Verdict {
 		Target: v.Target.message(), State: uint32(v.State), SinceMs: v.Since.UnixMilli(), Words: v.Words, Page: v.Page,
 		PageQuorum: uint32(v.PageQuorum), Flapping: v.Flapping, Owner: v.Owner, Severity: v.Severity,
 	}
+	for _, one := range v.Differences {
+		m.Differences = append(m.Differences, differenceMessage(one))
+	}
 	for i, votes := range lists(&v.Verdict) {
 		for _, b := range *votes {
 			one := &probepb.Ballot{
@@ -199,6 +205,9 @@ func read(judge string, r *probepb.ListResponse) (all []Verdict) {
 				to := lists(&v.Verdict)[i]
 				*to = append(*to, voteOf(b))
 			}
+		}
+		for _, one := range m.GetDifferences()[:min(len(m.GetDifferences()), mostDifferences)] {
+			v.Differences = append(v.Differences, differenceOf(one))
 		}
 		all = append(all, v)
 	}

@@ -9,8 +9,8 @@ import (
 type metrics struct {
 	sent, sentBytes, received, again, unstored prometheus.Counter
 
-	casts, refused *prometheus.CounterVec
-	judged         prometheus.Gauge
+	casts, refused, asks *prometheus.CounterVec
+	judged, waiting      prometheus.Gauge
 }
 
 // What came of a message of votes.
@@ -35,12 +35,19 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "atoll_probe_votes_refused_total", Help: "Votes of other islands that do not count, by reason: unknown_target (no such definition or target here), not_selected (the definition does not select the voter), malformed, too_many, twice.",
 		}, []string{"reason"}),
+		asks: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "atoll_probe_origin_asks_total", Help: "Questions to origins that vantages' answers are compared with, by result: ok or failed.",
+		}, []string{"result"}),
+		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "atoll_probe_origins_waiting", Help: "Origins that are due and wait, since as many are asked already as may be at once.",
+		}),
 		judged: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "atoll_probe_targets_judged", Help: "Targets that this island judges, as the first or the second of two.",
 		}),
 	}
 	for _, result := range []string{resultOK, resultFailed} {
 		m.casts.WithLabelValues(result)
+		m.asks.WithLabelValues(result)
 	}
 	for _, reason := range []string{refusedUnknown, refusedSelected, refusedMalformed, refusedMany, refusedTwice} {
 		m.refused.WithLabelValues(reason)
@@ -48,7 +55,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.sent, m.sentBytes, m.received, m.again, m.unstored, m.casts, m.refused, m.judged} {
+	for _, c := range []prometheus.Collector{m.sent, m.sentBytes, m.received, m.again, m.unstored, m.casts, m.refused, m.judged, m.asks, m.waiting} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register the metrics of verdicts: %w", err)
 		}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/atoll-mesh/atoll/probe/compare"
 	"github.com/atoll-mesh/atoll/probe/verdict"
 )
 
@@ -17,6 +18,8 @@ type Outcome struct {
 	Phases []time.Duration
 	// Expires is when the first certificate expires, Unix seconds; 0 without any.
 	Expires int64
+	// Answer is what is compared, nil if there was none.
+	Answer *compare.Answer
 }
 
 // seat is one target that this island probes.
@@ -30,6 +33,8 @@ type seat struct {
 	took    time.Duration
 	phases  []time.Duration
 	expires int64
+	// answer is the newest one, until the target is down.
+	answer *compare.Answer
 	// code and bad are what was told last.
 	code string
 	bad  int
@@ -68,7 +73,8 @@ func (c *Council) Observe(t Target, o Outcome) (turned bool) {
 		s.took, s.phases = o.Took, append(s.phases[:0], o.Phases...)
 	}
 	bad, _ := s.view.Recent()
-	small := s.code != s.view.Why().Code || s.bad != bad || s.expires != o.Expires && o.Expires != 0
+	answered := s.answers(d, o.Answer)
+	small := answered || s.code != s.view.Why().Code || s.bad != bad || s.expires != o.Expires && o.Expires != 0
 	s.code, s.bad = s.view.Why().Code, bad
 	if o.Expires != 0 {
 		s.expires = o.Expires
@@ -78,8 +84,22 @@ func (c *Council) Observe(t Target, o Outcome) (turned bool) {
 		c.tell(s)
 	case small:
 		c.note(s)
+		if k := c.dockets[t]; answered && k != nil {
+			k.due = time.Time{} // it may be judged here
+		}
 	}
 	return s.view.State() > max(before, verdict.Up)
+}
+
+// answers takes an answer to compare, and reports whether it is another one. That a
+// probe has none says nothing about what is served, unless nobody is served any more.
+func (s *seat) answers(d *Definition, a *compare.Answer) (news bool) {
+	if a == nil && s.view.State() != verdict.Down && d.Compare != nil {
+		return false
+	}
+	was := s.answer
+	s.answer = a
+	return !a.Equal(was)
 }
 
 // Leave withdraws what this island said of a target that it probes no more, or not at

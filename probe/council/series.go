@@ -19,6 +19,7 @@ const (
 	Vantages = "probe_vantages"
 	Page     = "probe_page"
 	Expires  = "probe_certificate_expires_seconds"
+	Mismatch = "probe_compare_mismatch"
 	// Blind is of the vantage itself, Info of a definition, for its owner and severity.
 	Blind = "probe_vantage_blind"
 	Info  = "probe_definition_info"
@@ -46,6 +47,7 @@ func (d *docket) samples() []protocol.Sample {
 	if d.expires != 0 {
 		out = append(out, protocol.Sample{Name: Expires, Value: float64(d.expires)})
 	}
+	out = append(out, d.mismatches()...)
 	if d.judge.Votes() < 2 {
 		return out
 	}

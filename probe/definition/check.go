@@ -19,6 +19,10 @@ const (
 	longestLabel = 1024 // bytes of a label's value, an owner, a severity
 	mostLabels   = 32
 
+	// MostCompared headers of at most LongestHeader bytes of name each are compared.
+	MostCompared  = 16
+	LongestHeader = 64
+
 	shortestInterval = time.Second
 	longestInterval  = 24 * time.Hour
 )
@@ -78,15 +82,6 @@ func (d *Definition) fill() {
 }
 
 func defaultHistory() History { return History{Need: 2, Of: 3} }
-
-// Unheeded are the keys that were written, are well-formed, and from which nothing
-// follows yet.
-func (d *Definition) Unheeded() (keys []string) {
-	if d.Compare != nil {
-		keys = append(keys, "compare")
-	}
-	return keys
-}
 
 // The values of Definition.Addresses.
 const (
@@ -203,9 +198,12 @@ func (c *Compare) check() (m mistakes) {
 			m.add("origin", "%q: must be a URL such as https://origin.example.com", c.Origin)
 		}
 	}
+	if len(c.Headers) > MostCompared {
+		m.add("headers", "%d: must be at most %d", len(c.Headers), MostCompared)
+	}
 	for i, h := range c.Headers {
-		if h == "" || strings.ContainsFunc(h, func(r rune) bool { return r <= ' ' || r == ':' || r > unicode.MaxASCII }) {
-			m.add(fmt.Sprintf("headers[%d]", i), "%q: must be the name of a header", h)
+		if h == "" || len(h) > LongestHeader || strings.ContainsFunc(h, func(r rune) bool { return r <= ' ' || r == ':' || r > unicode.MaxASCII }) {
+			m.add(fmt.Sprintf("headers[%d]", i), "%.100q: must be the name of a header, of at most %d bytes", h, LongestHeader)
 		}
 	}
 	return m

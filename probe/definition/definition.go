@@ -94,7 +94,8 @@ type Evidence struct {
 
 // Compare holds the answers from all vantages against the origin's and each other.
 type Compare struct {
-	// Origin is the URL of the server behind the edges; "" compares vantages only.
+	// Origin is the URL of the server behind the edges, without a path for each target's
+	// own; "" compares vantages only.
 	Origin string `yaml:"origin,omitempty"`
 	// Headers that must be equal everywhere, beside status, size and body.
 	Headers []string `yaml:"headers,omitempty"`

@@ -256,3 +256,15 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+func TestComparedHeadersAreBounded(t *testing.T) {
+	for headers, want := range map[string]string{
+		"[" + strings.Repeat("a, ", MostCompared) + "b]": "compare.headers: 17: must be at most 16",
+		"[" + strings.Repeat("a", LongestHeader+1) + "]": "of at most 64 bytes",
+	} {
+		_, err := Read("a", "a.yml", []byte("targets: [https://a/]\ncompare: {headers: "+headers+"}\n"))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}

@@ -129,6 +129,8 @@ type Response struct {
 	Body   []byte
 	Size   int64
 	SHA256 [32]byte
+	// Whole tells that the body was read to its end.
+	Whole bool
 	// Screenshot is a JPEG of the page, of prober browser; nil for none.
 	Screenshot []byte
 }

@@ -38,6 +38,8 @@ func TestVerdict(t *testing.T) {
 		}
 	}))
 	defer target.Close()
+	origin := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer origin.Close()
 	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		var got struct{ Alerts []notified }
 		if err := json.NewDecoder(r.Body).Decode(&got); err != nil {
@@ -71,7 +73,7 @@ alert:
 		}
 		all = append(all, i)
 	}
-	all[0].write("web.yml", fmt.Sprintf("targets: ['%s/']\nmodule: ours\ninterval: 1s\nowner: shop\nseverity: critical\nevidence: {off: true}\n", target.URL))
+	all[0].write("web.yml", fmt.Sprintf("targets: ['%s/']\nmodule: ours\ninterval: 1s\nowner: shop\nseverity: critical\nevidence: {off: true}\ncompare: {origin: '%s'}\n", target.URL, origin.URL))
 	output(t, all[0].dir, binary, "set", "probe/web", "-f", "web.yml")
 
 	// await asks every island until they all say it.
@@ -87,30 +89,36 @@ alert:
 		}
 		return v
 	}
-	v := await("up from three", func(v probe.VerdictStatus) bool { return v.State == "up" && len(v.Fine) == 3 })
+	v := await("up from three", func(v probe.VerdictStatus) bool {
+		return v.State == "up" && len(v.Fine) == 3 && len(v.Differences) == 0
+	})
 	contains(t, v.Words, "fine from all 3 vantages since ")
 
 	breaks("gamma", true)
-	v = await("down from one", func(v probe.VerdictStatus) bool { return len(v.Failing) == 1 })
+	v = await("down from one", func(v probe.VerdictStatus) bool { return len(v.Failing) == 1 && len(v.Differences) == 2 })
+	contains(t, v.Differences[0].Words, "status: gamma gets 503 from 127.0.0.1, want 200")
+	contains(t, v.Differences[1].Words, "body: gamma gets 12 bytes ", " want 0 bytes ")
 	contains(t, v.State+": "+v.Words, "up: down from gamma in cn (ISP mobile) since ", " UTC (status), fine from 2 other vantages; below the quorum of 2")
 	contains(t, v.Failing[0].Words, "503")
 
 	breaks("beta", true)
 	v = await("down", func(v probe.VerdictStatus) bool { return v.State == "down" && v.Page })
 	contains(t, v.Words, "down from gamma in cn (ISP mobile) and beta in eu (ISP unicom) since ", "fine from 1 other vantage")
-	values := map[string]int{}
-	for _, i := range all {
-		for _, expr := range []string{`probe_state{job="web"} == 3`, `probe_page{job="web"} == 1`, `probe_vantages{job="web",state="down"} == 2`} {
-			if _, err := i.value(expr); err == nil {
-				values[expr]++
+	exprs := []string{`probe_state{job="web"} == 3`, `probe_page{job="web"} == 1`, `probe_vantages{job="web",state="down"} == 2`, `probe_compare_mismatch{job="web",what="body"} == 1`}
+	eventually(t, time.Minute, "the series of the verdict, on one island each", func() error {
+		for _, expr := range exprs {
+			n := 0
+			for _, i := range all {
+				if _, err := i.value(expr); err == nil {
+					n++
+				}
+			}
+			if n != 1 {
+				return fmt.Errorf("%s is on %d islands", expr, n)
 			}
 		}
-	}
-	for expr, n := range values {
-		if n != 1 {
-			t.Errorf("%s is on %d islands, want one", expr, n)
-		}
-	}
+		return nil
+	})
 	page := func(status string) (n notified, err error) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -134,7 +142,9 @@ alert:
 
 	breaks("beta", false)
 	breaks("gamma", false)
-	await("mended", func(v probe.VerdictStatus) bool { return v.State == "up" && len(v.Fine) == 3 })
+	await("mended", func(v probe.VerdictStatus) bool {
+		return v.State == "up" && len(v.Fine) == 3 && len(v.Differences) == 0
+	})
 	eventually(t, time.Minute, "the end of the page", func() error { _, err := page("resolved"); return err })
 }
 

@@ -158,7 +158,9 @@ type Vote struct {
 	TookUs   uint64   `protobuf:"varint,10,opt,name=took_us,json=tookUs,proto3" json:"took_us,omitempty"`
 	PhasesUs []uint64 `protobuf:"varint,11,rep,packed,name=phases_us,json=phasesUs,proto3" json:"phases_us,omitempty"`
 	// expires is when the first certificate of the chain expires, Unix seconds; 0 without any.
-	Expires       int64 `protobuf:"varint,12,opt,name=expires,proto3" json:"expires,omitempty"`
+	Expires int64 `protobuf:"varint,12,opt,name=expires,proto3" json:"expires,omitempty"`
+	// answer is of the newest probe that got one, where answers are compared.
+	Answer        *Answer `protobuf:"bytes,13,opt,name=answer,proto3" json:"answer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -277,6 +279,105 @@ func (x *Vote) GetExpires() int64 {
 	return 0
 }
 
+func (x *Vote) GetAnswer() *Answer {
+	if x != nil {
+		return x.Answer
+	}
+	return nil
+}
+
+// Answer is what is compared of an answer of HTTP.
+type Answer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// edge is the address that answered.
+	Edge   string `protobuf:"bytes,1,opt,name=edge,proto3" json:"edge,omitempty"`
+	Status uint32 `protobuf:"varint,2,opt,name=status,proto3" json:"status,omitempty"`
+	// size and sha256 are of the body as it was before compression; without sha256 it is
+	// not compared.
+	Size   int64  `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
+	Sha256 []byte `protobuf:"bytes,4,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// headers are the chosen ones, canonical name and value in turn, in the order of
+	// names; a long value by its beginning and its hash.
+	Headers []string `protobuf:"bytes,5,rep,name=headers,proto3" json:"headers,omitempty"`
+	// age_ms is over how many milliseconds old a cache's copy is that is older than
+	// allowed, 0 if it is not.
+	AgeMs         uint64 `protobuf:"varint,6,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Answer) Reset() {
+	*x = Answer{}
+	mi := &file_probepb_votes_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Answer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Answer) ProtoMessage() {}
+
+func (x *Answer) ProtoReflect() protoreflect.Message {
+	mi := &file_probepb_votes_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Answer.ProtoReflect.Descriptor instead.
+func (*Answer) Descriptor() ([]byte, []int) {
+	return file_probepb_votes_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Answer) GetEdge() string {
+	if x != nil {
+		return x.Edge
+	}
+	return ""
+}
+
+func (x *Answer) GetStatus() uint32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *Answer) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *Answer) GetSha256() []byte {
+	if x != nil {
+		return x.Sha256
+	}
+	return nil
+}
+
+func (x *Answer) GetHeaders() []string {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+func (x *Answer) GetAgeMs() uint64 {
+	if x != nil {
+		return x.AgeMs
+	}
+	return 0
+}
+
 type Target struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Definition string                 `protobuf:"bytes,1,opt,name=definition,proto3" json:"definition,omitempty"`
@@ -291,7 +392,7 @@ type Target struct {
 
 func (x *Target) Reset() {
 	*x = Target{}
-	mi := &file_probepb_votes_proto_msgTypes[2]
+	mi := &file_probepb_votes_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -303,7 +404,7 @@ func (x *Target) String() string {
 func (*Target) ProtoMessage() {}
 
 func (x *Target) ProtoReflect() protoreflect.Message {
-	mi := &file_probepb_votes_proto_msgTypes[2]
+	mi := &file_probepb_votes_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -316,7 +417,7 @@ func (x *Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Target.ProtoReflect.Descriptor instead.
 func (*Target) Descriptor() ([]byte, []int) {
-	return file_probepb_votes_proto_rawDescGZIP(), []int{2}
+	return file_probepb_votes_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Target) GetDefinition() string {
@@ -359,7 +460,7 @@ type CastResponse struct {
 
 func (x *CastResponse) Reset() {
 	*x = CastResponse{}
-	mi := &file_probepb_votes_proto_msgTypes[3]
+	mi := &file_probepb_votes_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -371,7 +472,7 @@ func (x *CastResponse) String() string {
 func (*CastResponse) ProtoMessage() {}
 
 func (x *CastResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_probepb_votes_proto_msgTypes[3]
+	mi := &file_probepb_votes_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -384,7 +485,7 @@ func (x *CastResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CastResponse.ProtoReflect.Descriptor instead.
 func (*CastResponse) Descriptor() ([]byte, []int) {
-	return file_probepb_votes_proto_rawDescGZIP(), []int{3}
+	return file_probepb_votes_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *CastResponse) GetAgain() bool {
@@ -416,7 +517,7 @@ type Seen struct {
 
 func (x *Seen) Reset() {
 	*x = Seen{}
-	mi := &file_probepb_votes_proto_msgTypes[4]
+	mi := &file_probepb_votes_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -428,7 +529,7 @@ func (x *Seen) String() string {
 func (*Seen) ProtoMessage() {}
 
 func (x *Seen) ProtoReflect() protoreflect.Message {
-	mi := &file_probepb_votes_proto_msgTypes[4]
+	mi := &file_probepb_votes_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -441,7 +542,7 @@ func (x *Seen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Seen.ProtoReflect.Descriptor instead.
 func (*Seen) Descriptor() ([]byte, []int) {
-	return file_probepb_votes_proto_rawDescGZIP(), []int{4}
+	return file_probepb_votes_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Seen) GetId() uint64 {
@@ -493,7 +594,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_probepb_votes_proto_msgTypes[5]
+	mi := &file_probepb_votes_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -505,7 +606,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_probepb_votes_proto_msgTypes[5]
+	mi := &file_probepb_votes_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -518,7 +619,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_probepb_votes_proto_rawDescGZIP(), []int{5}
+	return file_probepb_votes_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListRequest) GetDefinition() string {
@@ -560,7 +661,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_probepb_votes_proto_msgTypes[6]
+	mi := &file_probepb_votes_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -572,7 +673,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_probepb_votes_proto_msgTypes[6]
+	mi := &file_probepb_votes_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -585,7 +686,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_probepb_votes_proto_rawDescGZIP(), []int{6}
+	return file_probepb_votes_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListResponse) GetVerdicts() []*Verdict {
@@ -607,21 +708,22 @@ type Verdict struct {
 	Target *Target                `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
 	State  uint32                 `protobuf:"varint,2,opt,name=state,proto3" json:"state,omitempty"`
 	// since_ms is Unix time.
-	SinceMs       int64     `protobuf:"varint,3,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
-	Words         string    `protobuf:"bytes,4,opt,name=words,proto3" json:"words,omitempty"`
-	Page          bool      `protobuf:"varint,5,opt,name=page,proto3" json:"page,omitempty"`
-	PageQuorum    uint32    `protobuf:"varint,6,opt,name=page_quorum,json=pageQuorum,proto3" json:"page_quorum,omitempty"`
-	Flapping      bool      `protobuf:"varint,7,opt,name=flapping,proto3" json:"flapping,omitempty"`
-	Owner         string    `protobuf:"bytes,8,opt,name=owner,proto3" json:"owner,omitempty"`
-	Severity      string    `protobuf:"bytes,9,opt,name=severity,proto3" json:"severity,omitempty"`
-	Ballots       []*Ballot `protobuf:"bytes,10,rep,name=ballots,proto3" json:"ballots,omitempty"`
+	SinceMs       int64         `protobuf:"varint,3,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	Words         string        `protobuf:"bytes,4,opt,name=words,proto3" json:"words,omitempty"`
+	Page          bool          `protobuf:"varint,5,opt,name=page,proto3" json:"page,omitempty"`
+	PageQuorum    uint32        `protobuf:"varint,6,opt,name=page_quorum,json=pageQuorum,proto3" json:"page_quorum,omitempty"`
+	Flapping      bool          `protobuf:"varint,7,opt,name=flapping,proto3" json:"flapping,omitempty"`
+	Owner         string        `protobuf:"bytes,8,opt,name=owner,proto3" json:"owner,omitempty"`
+	Severity      string        `protobuf:"bytes,9,opt,name=severity,proto3" json:"severity,omitempty"`
+	Ballots       []*Ballot     `protobuf:"bytes,10,rep,name=ballots,proto3" json:"ballots,omitempty"`
+	Differences   []*Difference `protobuf:"bytes,11,rep,name=differences,proto3" json:"differences,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_probepb_votes_proto_msgTypes[7]
+	mi := &file_probepb_votes_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -633,7 +735,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_probepb_votes_proto_msgTypes[7]
+	mi := &file_probepb_votes_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -646,7 +748,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_probepb_votes_proto_rawDescGZIP(), []int{7}
+	return file_probepb_votes_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Verdict) GetTarget() *Target {
@@ -719,6 +821,91 @@ func (x *Verdict) GetBallots() []*Ballot {
 	return nil
 }
 
+func (x *Verdict) GetDifferences() []*Difference {
+	if x != nil {
+		return x.Differences
+	}
+	return nil
+}
+
+// Difference is one thing in which answers are not as they should be.
+type Difference struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// what is status, body, age, origin, or a header's name.
+	What          string   `protobuf:"bytes,1,opt,name=what,proto3" json:"what,omitempty"`
+	Vantages      []string `protobuf:"bytes,2,rep,name=vantages,proto3" json:"vantages,omitempty"`
+	Edges         []string `protobuf:"bytes,3,rep,name=edges,proto3" json:"edges,omitempty"`
+	Want          string   `protobuf:"bytes,4,opt,name=want,proto3" json:"want,omitempty"`
+	Got           string   `protobuf:"bytes,5,opt,name=got,proto3" json:"got,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Difference) Reset() {
+	*x = Difference{}
+	mi := &file_probepb_votes_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Difference) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Difference) ProtoMessage() {}
+
+func (x *Difference) ProtoReflect() protoreflect.Message {
+	mi := &file_probepb_votes_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Difference.ProtoReflect.Descriptor instead.
+func (*Difference) Descriptor() ([]byte, []int) {
+	return file_probepb_votes_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Difference) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *Difference) GetVantages() []string {
+	if x != nil {
+		return x.Vantages
+	}
+	return nil
+}
+
+func (x *Difference) GetEdges() []string {
+	if x != nil {
+		return x.Edges
+	}
+	return nil
+}
+
+func (x *Difference) GetWant() string {
+	if x != nil {
+		return x.Want
+	}
+	return ""
+}
+
+func (x *Difference) GetGot() string {
+	if x != nil {
+		return x.Got
+	}
+	return ""
+}
+
 // Ballot is the vote of one vantage, as it was counted.
 type Ballot struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -744,7 +931,7 @@ type Ballot struct {
 
 func (x *Ballot) Reset() {
 	*x = Ballot{}
-	mi := &file_probepb_votes_proto_msgTypes[8]
+	mi := &file_probepb_votes_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -756,7 +943,7 @@ func (x *Ballot) String() string {
 func (*Ballot) ProtoMessage() {}
 
 func (x *Ballot) ProtoReflect() protoreflect.Message {
-	mi := &file_probepb_votes_proto_msgTypes[8]
+	mi := &file_probepb_votes_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -769,7 +956,7 @@ func (x *Ballot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ballot.ProtoReflect.Descriptor instead.
 func (*Ballot) Descriptor() ([]byte, []int) {
-	return file_probepb_votes_proto_rawDescGZIP(), []int{8}
+	return file_probepb_votes_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Ballot) GetVantage() string {
@@ -884,7 +1071,7 @@ const file_probepb_votes_proto_rawDesc = "" +
 	"\x05asked\x18\x06 \x03(\x06R\x05asked\x12\x16\n" +
 	"\x06uplink\x18\a \x01(\tR\x06uplink\x12\x18\n" +
 	"\acountry\x18\b \x01(\tR\acountry\x12\x10\n" +
-	"\x03isp\x18\t \x01(\tR\x03isp\"\xa8\x02\n" +
+	"\x03isp\x18\t \x01(\tR\x03isp\"\xd8\x02\n" +
 	"\x04Vote\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x06R\x02id\x12.\n" +
 	"\x06target\x18\x02 \x01(\v2\x16.atoll.probe.v1.TargetR\x06target\x12\x14\n" +
@@ -898,7 +1085,15 @@ const file_probepb_votes_proto_rawDesc = "" +
 	"\atook_us\x18\n" +
 	" \x01(\x04R\x06tookUs\x12\x1b\n" +
 	"\tphases_us\x18\v \x03(\x04R\bphasesUs\x12\x18\n" +
-	"\aexpires\x18\f \x01(\x03R\aexpires\"v\n" +
+	"\aexpires\x18\f \x01(\x03R\aexpires\x12.\n" +
+	"\x06answer\x18\r \x01(\v2\x16.atoll.probe.v1.AnswerR\x06answer\"\x91\x01\n" +
+	"\x06Answer\x12\x12\n" +
+	"\x04edge\x18\x01 \x01(\tR\x04edge\x12\x16\n" +
+	"\x06status\x18\x02 \x01(\rR\x06status\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\x03R\x04size\x12\x16\n" +
+	"\x06sha256\x18\x04 \x01(\fR\x06sha256\x12\x18\n" +
+	"\aheaders\x18\x05 \x03(\tR\aheaders\x12\x15\n" +
+	"\x06age_ms\x18\x06 \x01(\x04R\x05ageMs\"v\n" +
 	"\x06Target\x12\x1e\n" +
 	"\n" +
 	"definition\x18\x01 \x01(\tR\n" +
@@ -924,7 +1119,7 @@ const file_probepb_votes_proto_rawDesc = "" +
 	"\x05limit\x18\x04 \x01(\rR\x05limit\"^\n" +
 	"\fListResponse\x123\n" +
 	"\bverdicts\x18\x01 \x03(\v2\x17.atoll.probe.v1.VerdictR\bverdicts\x12\x19\n" +
-	"\bleft_off\x18\x02 \x01(\rR\aleftOff\"\xb5\x02\n" +
+	"\bleft_off\x18\x02 \x01(\rR\aleftOff\"\xf3\x02\n" +
 	"\aVerdict\x12.\n" +
 	"\x06target\x18\x01 \x01(\v2\x16.atoll.probe.v1.TargetR\x06target\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\rR\x05state\x12\x19\n" +
@@ -937,7 +1132,15 @@ const file_probepb_votes_proto_rawDesc = "" +
 	"\x05owner\x18\b \x01(\tR\x05owner\x12\x1a\n" +
 	"\bseverity\x18\t \x01(\tR\bseverity\x120\n" +
 	"\aballots\x18\n" +
-	" \x03(\v2\x16.atoll.probe.v1.BallotR\aballots\"\xca\x02\n" +
+	" \x03(\v2\x16.atoll.probe.v1.BallotR\aballots\x12<\n" +
+	"\vdifferences\x18\v \x03(\v2\x1a.atoll.probe.v1.DifferenceR\vdifferences\"x\n" +
+	"\n" +
+	"Difference\x12\x12\n" +
+	"\x04what\x18\x01 \x01(\tR\x04what\x12\x1a\n" +
+	"\bvantages\x18\x02 \x03(\tR\bvantages\x12\x14\n" +
+	"\x05edges\x18\x03 \x03(\tR\x05edges\x12\x12\n" +
+	"\x04want\x18\x04 \x01(\tR\x04want\x12\x10\n" +
+	"\x03got\x18\x05 \x01(\tR\x03got\"\xca\x02\n" +
 	"\x06Ballot\x12\x18\n" +
 	"\avantage\x18\x01 \x01(\tR\avantage\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\tR\x06region\x12\x18\n" +
@@ -970,34 +1173,38 @@ func file_probepb_votes_proto_rawDescGZIP() []byte {
 	return file_probepb_votes_proto_rawDescData
 }
 
-var file_probepb_votes_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_probepb_votes_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_probepb_votes_proto_goTypes = []any{
 	(*CastRequest)(nil),  // 0: atoll.probe.v1.CastRequest
 	(*Vote)(nil),         // 1: atoll.probe.v1.Vote
-	(*Target)(nil),       // 2: atoll.probe.v1.Target
-	(*CastResponse)(nil), // 3: atoll.probe.v1.CastResponse
-	(*Seen)(nil),         // 4: atoll.probe.v1.Seen
-	(*ListRequest)(nil),  // 5: atoll.probe.v1.ListRequest
-	(*ListResponse)(nil), // 6: atoll.probe.v1.ListResponse
-	(*Verdict)(nil),      // 7: atoll.probe.v1.Verdict
-	(*Ballot)(nil),       // 8: atoll.probe.v1.Ballot
+	(*Answer)(nil),       // 2: atoll.probe.v1.Answer
+	(*Target)(nil),       // 3: atoll.probe.v1.Target
+	(*CastResponse)(nil), // 4: atoll.probe.v1.CastResponse
+	(*Seen)(nil),         // 5: atoll.probe.v1.Seen
+	(*ListRequest)(nil),  // 6: atoll.probe.v1.ListRequest
+	(*ListResponse)(nil), // 7: atoll.probe.v1.ListResponse
+	(*Verdict)(nil),      // 8: atoll.probe.v1.Verdict
+	(*Difference)(nil),   // 9: atoll.probe.v1.Difference
+	(*Ballot)(nil),       // 10: atoll.probe.v1.Ballot
 }
 var file_probepb_votes_proto_depIdxs = []int32{
-	1, // 0: atoll.probe.v1.CastRequest.votes:type_name -> atoll.probe.v1.Vote
-	2, // 1: atoll.probe.v1.Vote.target:type_name -> atoll.probe.v1.Target
-	4, // 2: atoll.probe.v1.CastResponse.seen:type_name -> atoll.probe.v1.Seen
-	7, // 3: atoll.probe.v1.ListResponse.verdicts:type_name -> atoll.probe.v1.Verdict
-	2, // 4: atoll.probe.v1.Verdict.target:type_name -> atoll.probe.v1.Target
-	8, // 5: atoll.probe.v1.Verdict.ballots:type_name -> atoll.probe.v1.Ballot
-	0, // 6: atoll.probe.v1.Votes.Cast:input_type -> atoll.probe.v1.CastRequest
-	5, // 7: atoll.probe.v1.Votes.List:input_type -> atoll.probe.v1.ListRequest
-	3, // 8: atoll.probe.v1.Votes.Cast:output_type -> atoll.probe.v1.CastResponse
-	6, // 9: atoll.probe.v1.Votes.List:output_type -> atoll.probe.v1.ListResponse
-	8, // [8:10] is the sub-list for method output_type
-	6, // [6:8] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	1,  // 0: atoll.probe.v1.CastRequest.votes:type_name -> atoll.probe.v1.Vote
+	3,  // 1: atoll.probe.v1.Vote.target:type_name -> atoll.probe.v1.Target
+	2,  // 2: atoll.probe.v1.Vote.answer:type_name -> atoll.probe.v1.Answer
+	5,  // 3: atoll.probe.v1.CastResponse.seen:type_name -> atoll.probe.v1.Seen
+	8,  // 4: atoll.probe.v1.ListResponse.verdicts:type_name -> atoll.probe.v1.Verdict
+	3,  // 5: atoll.probe.v1.Verdict.target:type_name -> atoll.probe.v1.Target
+	10, // 6: atoll.probe.v1.Verdict.ballots:type_name -> atoll.probe.v1.Ballot
+	9,  // 7: atoll.probe.v1.Verdict.differences:type_name -> atoll.probe.v1.Difference
+	0,  // 8: atoll.probe.v1.Votes.Cast:input_type -> atoll.probe.v1.CastRequest
+	6,  // 9: atoll.probe.v1.Votes.List:input_type -> atoll.probe.v1.ListRequest
+	4,  // 10: atoll.probe.v1.Votes.Cast:output_type -> atoll.probe.v1.CastResponse
+	7,  // 11: atoll.probe.v1.Votes.List:output_type -> atoll.probe.v1.ListResponse
+	10, // [10:12] is the sub-list for method output_type
+	8,  // [8:10] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_probepb_votes_proto_init() }
@@ -1011,7 +1218,7 @@ func file_probepb_votes_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_probepb_votes_proto_rawDesc), len(file_probepb_votes_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

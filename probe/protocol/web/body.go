@@ -34,7 +34,9 @@ type body struct {
 	size int64
 	// cut tells that kept is not all of it.
 	cut bool
-	sum hash.Hash
+	// whole tells that it was read to its end.
+	whole bool
+	sum   hash.Hash
 }
 
 // errTooLarge tells that a body has more than the module allows.
@@ -64,7 +66,9 @@ func (p *probe) read(a *answer, compression string, limit int64, keep int, sum b
 	if limit == 0 && compression != "" {
 		limit = maxDecoded
 	}
-	return b, b.drain(p.ctx, src, limit, keep)
+	err = b.drain(p.ctx, src, limit, keep)
+	b.whole = err == nil
+	return b, err
 }
 
 // drain is bounded by ctx too, since what a decompressor makes of a few bytes is not

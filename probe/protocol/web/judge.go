@@ -257,7 +257,7 @@ func (p *probe) keepResponse(a *answer, b *body) {
 		resp.Header = ordered(a)
 	}
 	if b != nil {
-		resp.Size = b.size
+		resp.Size, resp.Whole = b.size, b.whole
 		resp.Body = slices.Clone(b.kept[:min(len(b.kept), k.Body)])
 		if b.sum != nil {
 			copy(resp.SHA256[:], b.sum.Sum(nil))
