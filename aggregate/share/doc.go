@@ -39,6 +39,8 @@
 // what they know. Who holds a slot anew is given the groups, and the windows that
 // they were in, before the parts: so a next owner knows what was published before it
 // can have what it takes to publish it, and publishes it no more, be it past or not.
+// With them go the parts of islands that are away, of windows that the giver does not
+// know to be published with the group: where it was, it comes again with the same value.
 // What was published apart, see below, counts for that once the window is past. A
 // note takes some 15 bytes of journal for each group and window of a rule with one
 // output, packed, and is at most a mebibyte before that; sketches are in it as they
@@ -68,7 +70,9 @@
 // Late. A window of a source that comes when it is past is published as new where
 // the group was in no island's window. Its value is fixed, and told to the deputy,
 // before it is published: a next owner may publish it again, but only that value,
-// and one that knows of the publication does not. Of a group that was in the window,
+// and one that knows of the publication does not. So is what was late at all its
+// sources, of a window that still waits for others: no mark says that the deputy has
+// the same of it. Of a group that was in the window,
 // late: correct publishes the window again with the parts of all sources and a
 // higher revision, which follows from the parts: equal revisions have equal values.
 // For that sources keep their parts to the horizon (max_age); what does not fit

@@ -228,7 +228,7 @@ func (rs *ruleState) stateOf(g *group, there func(source) bool) stateGroup {
 		if c.published && !c.adopted && c.dirty() && rs.remembers() {
 			x.changed = append(x.changed, end)
 		}
-		open := !c.published && !c.late && !c.behind
+		open := !c.published && !c.behind && c.claim == nil
 		for i := 0; i < len(c.parts) && (open || c.published && rs.remembers()); i++ {
 			if !there(c.parts[i].source) {
 				x.left = append(x.left, leftPart{end, open, c.parts[i]})

@@ -208,17 +208,21 @@ func (s *Share) takeLeft(rs *ruleState, g *group, x *leftPart) {
 	}
 }
 
-// takeOpen merges a part of an island that has left, of a window that is to come.
+// takeOpen merges a part of an island that is not there, of a group that is not known
+// to be published in the window. Of one that is past the next owner needs it to publish
+// the same value again.
 func (s *Share) takeOpen(rs *ruleState, g *group, x *leftPart) {
-	if x.end <= s.horizon(rs) || x.end <= rs.past(g.slot) || g.in.has(x.end) {
+	past := x.end <= rs.past(g.slot)
+	if x.end <= s.horizon(rs) || g.isIn(x.end, past) {
 		return
 	}
 	w := rs.window(x.end)
 	c := w.cells[string(rs.key(g.labels))]
 	if c == nil {
 		c = w.cell(rs, g.labels, g.hash, g.slot)
+		c.late, c.again = past, past
 	}
-	if c.published || c.late {
+	if c.published || c.claim != nil {
 		return
 	}
 	if c.merge(x.source, x.revision, &x.acc) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -202,6 +203,128 @@ func TestLeftByASourceThatIsAway(t *testing.T) {
 		}
 		if len(rs.cellsOf(end)) != 1 {
 			t.Errorf("revision %d: %d groups, want one", revision, len(rs.cellsOf(end)))
+		}
+	}
+}
+
+// mute is a line on which nothing that this island says gets through while off is set.
+type mute struct {
+	line
+	off *atomic.Bool
+}
+
+func (m mute) Send(ctx context.Context, to string, b []byte) ([]byte, error) {
+	if m.off.Load() {
+		time.Sleep(5 * time.Millisecond)
+		return nil, errLost
+	}
+	return m.line.Send(ctx, to, b)
+}
+
+// What comes late at its source for a window that waits for others has one value too:
+// its owner publishes it no sooner than its deputy knows that value, so the one that
+// goes on when the owner dies has no other.
+func TestBacklogOfAWindowThatWaits(t *testing.T) {
+	for _, dies := range []bool{false, true} {
+		t.Run(fmt.Sprint("dies ", dies), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, set, off := newNet(t), load(t, ruleText), new(atomic.Bool)
+				n.listed = []string{"a", "b", "c"}
+				a, stopA := n.start("a", set, func(o *Options) { o.Transport = mute{line{n, "a"}, off} })
+				b, stopB := n.start("b", set, nil)
+				c, stopC := n.start("c", set, nil)
+				defer func() { stopA(); stopB(); stopC() }()
+				base := set.Rules[0].Window(time.Now().UnixMilli())
+				round := func(k int64, shares ...*Share) {
+					for _, s := range shares {
+						seal(t, s, empty(s, base+10_000*k))
+					}
+				}
+				wait := func() { time.Sleep(10 * time.Second) }
+				round(0, a, b, c)
+				wait()
+				for k := range int64(4) {
+					round(k+1, a, b)
+					wait()
+				}
+				end, job := base+10_000, ownedBy(a)
+				late := func(s *Share, amount float64) {
+					w := empty(s, end)
+					w.Revision = 1
+					w.Rows = append(w.Rows, row1(job, amount))
+					seal(t, s, w)
+				}
+				late(b, 9)
+				time.Sleep(time.Second)
+				off.Store(dies)
+				late(a, 7)
+				round(1, c)
+				wait()
+				if dies {
+					stopA()
+					n.with(func() { n.listed = []string{"b", "c"} })
+				}
+				for k := range int64(12) {
+					if k < 3 {
+						round(k+2, c)
+					} else {
+						round(k+2, b, c)
+						if !dies {
+							round(k+2, a)
+						}
+					}
+					wait()
+				}
+				es := n.in("increase", job, end)
+				if len(es) == 0 || !dies && (len(es) != 1 || es[0].value != 16) {
+					t.Errorf("%s was published %v", job, es)
+				}
+				for _, e := range es {
+					if e.value != es[0].value {
+						t.Errorf("%s has two values: %v", job, es)
+					}
+				}
+			})
+		})
+	}
+}
+
+// Where it is known that a window is published, but not whether a group was in it, the
+// next owner has all parts for the same value: also that of an island that is away.
+func TestLeftOfAWindowOfAnotherOwner(t *testing.T) {
+	set := load(t, ruleText)
+	start := func(name string) (*Share, *ruleState) {
+		s, err := New(Options{
+			Self: name, Rules: set, Members: func() []string { return nil }, Transport: line{}, Start: 1,
+			Publish: func(context.Context, []partial.Sample) error { return nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s, s.order[0]
+	}
+	for _, known := range []bool{false, true} {
+		deputy, from := start("b")
+		next, to := start("c")
+		r, end := row1("j", 7), set.Rules[0].Window(deputy.wall)
+		g := from.group(r.Group, r.Hash)
+		w := from.window(end)
+		w.cell(from, g.labels, g.hash, g.slot).merge(source{"a", 1}, 0, &r.Acc)
+		from.raise(end)
+		from.put(w, true)
+		to.raise(end)
+		if known {
+			to.group(r.Group, r.Hash).publishedIn(end, false, to.interval())
+		}
+		next.takeState(to, &state{to.rule, []stateGroup{from.stateOf(g, deputy.isThere)}})
+		cells := to.cellsOf(end)
+		if (len(cells) == 0) != known {
+			t.Errorf("known %v: there are %d groups", known, len(cells))
+		}
+		for _, c := range cells {
+			if !c.late || !c.again || len(c.parts) != 1 || c.parts[0].source.name != "a" {
+				t.Errorf("late is %v, again %v, parts %v, want that of a", c.late, c.again, c.parts)
+			}
 		}
 	}
 }

@@ -78,8 +78,8 @@ type stateGroup struct {
 	// in and apart are as in a group.
 	in, apart spans
 	claims    []claim
-	// left are parts of sources that are not there to send them again, where
-	// windows are corrected.
+	// left are parts of sources that are not there to send them again: where windows are
+	// corrected, or it is not known that the group was published in one.
 	left []leftPart
 	// changed are the windows that were published and are to be corrected.
 	changed []int64
@@ -87,7 +87,7 @@ type stateGroup struct {
 
 type leftPart struct {
 	end int64
-	// open: the window was not published yet.
+	// open: the group is not known to be published in the window.
 	open bool
 	said
 }

@@ -105,9 +105,13 @@ func (s *Share) dueWindow(rs *ruleState, w *window, r *reach, b *batch) {
 // said to an owner before.
 func (s *Share) isDue(rs *ruleState, w *window, c *cell, r *reach) bool {
 	at := r.at(c.slot)
-	switch {
-	case w.end > at:
+	if w.end > at {
 		return false
+	}
+	if c.behind && !c.published && !rs.remembers() { // marks do not say that its deputy has the same parts
+		c.late = true
+	}
+	switch {
 	case c.published:
 		return rs.remembers() && c.revision() > c.last && at >= rs.turned && rs.isWhole(w.end) && (!c.adopted || !s.misses(c))
 	case c.late && c.again && w.end <= rs.origin && !rs.remembers():
