@@ -50,7 +50,7 @@ test-e2e: build ## real processes: crashes, full disks, other people's tools
 # Networks keep real time, which a busy machine does not have: a test that fails is
 # played once more, and both are shown.
 test-lab: build ## real networks: NATs, partitions, hostile members, crowds, other implementations
-	CGO_ENABLED=0 $(GOTESTSUM) --format testname --rerun-fails=1 --packages='$(LAB)' -- -count=1 -p 1 -timeout 25m -skip '$(UNSTEADY)'
+	CGO_ENABLED=0 $(GOTESTSUM) --format testname --rerun-fails=1 --rerun-fails-run-root-test --packages='$(LAB)' -- -count=1 -p 1 -timeout 25m -skip '$(UNSTEADY)'
 
 test-long: build ## the ten-minute edge profile, Thanos, VictoriaMetrics, and long fuzzing
 	-$(MAKE) others
