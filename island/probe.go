@@ -12,8 +12,11 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/storage"
+	"google.golang.org/grpc"
 
 	"github.com/atoll-mesh/atoll/config"
+	"github.com/atoll-mesh/atoll/mesh"
+	"github.com/atoll-mesh/atoll/mesh/rpc"
 	"github.com/atoll-mesh/atoll/mesh/witness"
 	"github.com/atoll-mesh/atoll/probe"
 	"github.com/atoll-mesh/atoll/probe/schedule"
@@ -81,6 +84,19 @@ func (i *Island) vantages() (out []schedule.Member) {
 		}
 	}
 	return out
+}
+
+// vantageConn reaches a member by its name, in a class.
+func (i *Island) vantageConn(vantage string, class rpc.Class) (grpc.ClientConnInterface, error) {
+	m := i.membership.Load()
+	if m == nil {
+		return nil, mesh.ErrNotReady
+	}
+	member, err := m.find(vantage)
+	if err != nil {
+		return nil, err
+	}
+	return m.askerBy(member.Key, class)()
 }
 
 // meshAddresses are those at which the island's mesh listens.

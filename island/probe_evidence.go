@@ -2,33 +2,13 @@ package island
 
 import (
 	"context"
-	"fmt"
 	"time"
-
-	"google.golang.org/grpc"
 
 	"github.com/atoll-mesh/atoll/mesh"
 	"github.com/atoll-mesh/atoll/mesh/rpc"
 	"github.com/atoll-mesh/atoll/policy"
 	"github.com/atoll-mesh/atoll/wire/probepb"
 )
-
-// vantageConn connects to a member by its name, in a class.
-func (i *Island) vantageConn(vantage string, class rpc.Class) (grpc.ClientConnInterface, error) {
-	m := i.membership.Load()
-	if m == nil {
-		return nil, mesh.ErrNotReady
-	}
-	running := m.mesh.Load()
-	member, ok := m.state.Load().Member(vantage)
-	switch {
-	case running == nil:
-		return nil, mesh.ErrNotReady
-	case !ok:
-		return nil, fmt.Errorf("connect to vantage %.100q: no member of that name", vantage)
-	}
-	return running.Conn(member.Key, class)
-}
 
 // evidenceOf reaches a member that gathers or keeps evidence.
 func (i *Island) evidenceOf(vantage string, bulk bool) (probepb.EvidenceClient, error) {

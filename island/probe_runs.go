@@ -17,19 +17,7 @@ import (
 
 // runsOf reaches a member that is to probe what somebody asks for.
 func (i *Island) runsOf(vantage string) (probepb.RunsClient, error) {
-	m := i.membership.Load()
-	if m == nil {
-		return nil, mesh.ErrNotReady
-	}
-	running := m.mesh.Load()
-	member, ok := m.state.Load().Member(vantage)
-	switch {
-	case running == nil:
-		return nil, mesh.ErrNotReady
-	case !ok:
-		return nil, fmt.Errorf("have %s probe: no member any more", vantage)
-	}
-	conn, err := running.Conn(member.Key, rpc.Normal)
+	conn, err := i.vantageConn(vantage, rpc.Normal)
 	if err != nil {
 		return nil, err
 	}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	grpcstatus "google.golang.org/grpc/status"
 
@@ -58,22 +57,9 @@ func (v votes) Judges() (names []string) {
 	return names
 }
 
-// conn reaches a member by its name.
-func (v votes) conn(name string, class rpc.Class) (grpc.ClientConnInterface, error) {
-	m := v.island.membership.Load()
-	if m == nil {
-		return nil, mesh.ErrNotReady
-	}
-	member, err := m.find(name)
-	if err != nil {
-		return nil, err
-	}
-	return m.askerBy(member.Key, class)()
-}
-
 // Cast implements council.Mesh.
 func (v votes) Cast(ctx context.Context, judge string, r *probepb.CastRequest) (*probepb.CastResponse, error) {
-	conn, err := v.conn(judge, rpc.Normal)
+	conn, err := v.island.vantageConn(judge, rpc.Normal)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +68,7 @@ func (v votes) Cast(ctx context.Context, judge string, r *probepb.CastRequest) (
 
 // List implements council.Mesh.
 func (v votes) List(ctx context.Context, judge string, r *probepb.ListRequest) (*probepb.ListResponse, error) {
-	conn, err := v.conn(judge, rpc.Normal)
+	conn, err := v.island.vantageConn(judge, rpc.Normal)
 	if err != nil {
 		return nil, err
 	}
