@@ -14,7 +14,7 @@ GOTESTSUM := go run gotest.tools/gotestsum@v1.13.0
 # plays them.
 UNSTEADY := TestCrowd
 
-.PHONY: help run lab build test test-unit test-e2e test-lab test-long others vet lint bench fuzz ui generate clean
+.PHONY: help run lab build test test-unit test-ui test-e2e test-lab test-long others vet lint bench fuzz ui generate clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,10 +25,10 @@ run: build ## build and start the demo: three islands, a sample shop, an alert e
 lab: build ## build and start six islands in three regions behind two NATs; needs root
 	CGO_ENABLED=0 go run ./lab/archipelago -atoll $(BIN)
 
-build: ## build bin/atoll
+build: ui ## build bin/atoll
 	CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/atoll
 
-test: vet test-unit test-e2e test-lab ## everything that must pass before a change lands
+test: vet test-ui test-unit test-e2e test-lab ## everything that must pass before a change lands
 
 vet: ## formatting and go vet
 	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "not gofmt'ed:"; echo "$$out"; exit 1; fi
@@ -78,11 +78,24 @@ lint: ## golangci-lint with the repository's configuration
 bench: ## side by side with Prometheus of the same version, one run
 	cd bench && CGO_ENABLED=0 go run .
 
-ui: ## the page is embedded as it is; nothing to build
-	@echo "portal/ serves one embedded page; there is no bundle to build"
+# The page is built again where a source of it, or what its types come from, is newer.
+ui: ui/dist/index.html ## build the page that the binary embeds; needs Node 20 or newer
+
+UI_SOURCES := $(shell git ls-files --cached --others --exclude-standard ui portal/openapi)
+ui/dist/index.html: ui/node_modules/.package-lock.json $(UI_SOURCES)
+	CGO_ENABLED=0 go run ./portal/openapi/print > ui/src/api/openapi.json
+	cd ui && npm run --silent api && npm run --silent build
+
+ui/node_modules/.package-lock.json: ui/package-lock.json
+	cd ui && npm ci --no-progress --loglevel=error
+	@touch $@
+
+test-ui: ui ## the page's own tests: types, lint, logic
+	cd ui && npm run --silent lint && npm test --silent
 
 generate: ## run go generate
 	go generate ./...
 
 clean: ## remove what was built
-	rm -rf bin dist cover.out
+	rm -rf bin dist cover.out ui/node_modules ui/src/api/openapi.json ui/src/api/schema.d.ts
+	find ui/dist -mindepth 1 ! -name .gitkeep -delete

@@ -397,3 +397,5 @@ require (
 )
 
 replace github.com/hashicorp/nomad/api => github.com/hashicorp/nomad/api v0.0.0-20260907080526-08ef8f3d26da
+
+ignore ./ui/node_modules

@@ -3,41 +3,24 @@ package portal
 import (
 	"io/fs"
 	"net/http"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
-)
 
-func pageTexts(t *testing.T) map[string]string {
-	t.Helper()
-	entries, err := fs.ReadDir(pageFiles, "page")
-	if err != nil {
-		t.Fatal(err)
-	}
-	texts := map[string]string{}
-	for _, e := range entries {
-		body, err := fs.ReadFile(pageFiles, "page/"+e.Name())
-		if err != nil {
-			t.Fatal(err)
-		}
-		texts[e.Name()] = string(body)
-	}
-	return texts
-}
+	"github.com/atoll-mesh/atoll/ui"
+)
 
 func TestPageIsServed(t *testing.T) {
 	r := run(t, Options{})
-	for name := range pageTexts(t) {
-		path := "/assets/" + name
-		if name == "index.html" {
-			path = "/"
-		}
+	var nonces []string
+	for _, path := range []string{"/", "/explore", "/alerts/rules", "/probes/anything/below", "/?lang=zh"} {
 		code, body, h := r.ask(t, "GET", path, nil)
-		if code != 200 || body == "" {
+		if code != 200 || !strings.Contains(body, "<title>Atoll</title>") {
 			t.Errorf("%s: %d, %d bytes", path, code, len(body))
 		}
 		csp := h.Get("Content-Security-Policy")
-		for _, want := range []string{"default-src 'none'", "script-src 'self'", "frame-ancestors 'none'", "base-uri 'none'"} {
+		for _, want := range []string{"default-src 'none'", "script-src 'self';", "frame-ancestors 'none'", "base-uri 'none'"} {
 			if !strings.Contains(csp, want) {
 				t.Errorf("%s: Content-Security-Policy %q misses %q", path, csp, want)
 			}
@@ -45,86 +28,80 @@ func TestPageIsServed(t *testing.T) {
 		if strings.Contains(csp, "unsafe") {
 			t.Errorf("%s: Content-Security-Policy %q", path, csp)
 		}
-		if h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Referrer-Policy") != "no-referrer" || h.Get("Content-Type") == "" {
+		if h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Referrer-Policy") != "no-referrer" || h.Get("Cache-Control") != "no-store" {
 			t.Errorf("%s: headers %v", path, h)
 		}
-		code, body, _ = r.ask(t, "GET", path, func(req *http.Request) { req.Header.Set("If-None-Match", h.Get("ETag")) })
-		if code != 304 || body != "" {
-			t.Errorf("%s unchanged: %d, %d bytes", path, code, len(body))
+		nonce := regexp.MustCompile(`'nonce-([^']+)'`).FindStringSubmatch(csp)
+		if nonce == nil || len(nonce[1]) < 22 {
+			t.Fatalf("%s: no nonce in %q", path, csp)
 		}
+		nonces = append(nonces, nonce[1])
 	}
-	if code, _, _ := r.ask(t, "GET", "/index.html", nil); code != 404 {
-		t.Errorf("/index.html: %d, the page has one address", code)
+	if nonces[0] == nonces[1] {
+		t.Error("two answers have the same nonce")
+	}
+	for _, path := range []string{"/index.html", "/nowhere", "/assets/", "/assets/none.js", "/assets/../placeholder/index.html", "/assets/..%2f..%2fdoc.go", "/assets/%2e%2e/embed.go"} {
+		if code, body, _ := r.ask(t, "GET", path, nil); code == 200 {
+			t.Errorf("%s: %d %.60q", path, code, body)
+		}
 	}
 }
 
-// TestPageKeepsItsPolicy finds what the Content-Security-Policy would block and
-// what would let a label's value become markup.
+func TestPageFiles(t *testing.T) {
+	files, err := ui.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !files.Built() {
+		t.Skip("the application is not built: make ui")
+	}
+	r := run(t, Options{})
+	_, page, _ := r.ask(t, "GET", "/", nil)
+	script := regexp.MustCompile(`src="(/assets/[^"]+\.js)"`).FindStringSubmatch(page)
+	if script == nil {
+		t.Fatalf("the page loads no script: %s", page)
+	}
+	_, packed, h := r.ask(t, "GET", script[1], func(q *http.Request) { q.Header.Set("Accept-Encoding", "br, gzip") })
+	if h.Get("Content-Encoding") != "gzip" || !strings.Contains(h.Get("Cache-Control"), "immutable") || !strings.HasPrefix(h.Get("Content-Type"), "text/javascript") {
+		t.Errorf("%s packed: %v", script[1], h)
+	}
+	code, plain, h := r.ask(t, "GET", script[1], func(q *http.Request) { q.Header.Set("Accept-Encoding", "gzip;q=0") })
+	if code != 200 || h.Get("Content-Encoding") != "" || len(plain) <= len(packed) {
+		t.Errorf("%s unpacked: %d, %d bytes of %d packed, %v", script[1], code, len(plain), len(packed), h)
+	}
+}
+
+func TestGraphLinks(t *testing.T) {
+	r := run(t, Options{})
+	r.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	code, _, h := r.ask(t, "GET", "/graph?g0.expr=up%20%3D%3D%200&g0.tab=1", nil)
+	if code != http.StatusFound || h.Get("Location") != "/explore?expr=up+%3D%3D+0" {
+		t.Errorf("%d, to %q", code, h.Get("Location"))
+	}
+}
+
+// TestPageKeepsItsPolicy finds what would let a label's value become markup, and
+// addresses of other hosts.
 func TestPageKeepsItsPolicy(t *testing.T) {
-	texts := pageTexts(t)
-	for name, text := range texts {
-		for what, re := range map[string]string{
-			"an address of another host": `(?i)(src|href|url|fetch|import)\s*[=(]\s*["']?(https?:)?//`,
-			"a way to turn text to code": `\beval\(|new Function|insertAdjacentHTML|outerHTML|document\.write|setHTML|innerHTML\s*=|srcdoc`,
-		} {
-			if found := regexp.MustCompile(re).FindString(text); found != "" {
-				t.Errorf("page/%s has %s: %q", name, what, found)
+	bad := map[string]*regexp.Regexp{
+		"an address of another host": regexp.MustCompile(`(?i)(src|href|fetch|import)\s*[=(]\s*["'` + "`" + `](https?:)?//`),
+		"a way to turn text to code": regexp.MustCompile(`\beval\(|new Function\(|insertAdjacentHTML|outerHTML|document\.write|setHTML|innerHTML\s*=|srcdoc|dangerouslySetInnerHTML`),
+	}
+	seen := 0
+	err := fs.WalkDir(os.DirFS("../ui"), "src", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !regexp.MustCompile(`\.tsx?$`).MatchString(name) {
+			return err
+		}
+		seen++
+		text, err := os.ReadFile("../ui/" + name)
+		for what, re := range bad {
+			if found := re.Find(text); found != nil {
+				t.Errorf("ui/%s has %s: %q", name, what, found)
 			}
 		}
-	}
-	html := texts["index.html"]
-	for what, re := range map[string]string{
-		"an inline script":  `<script(?:[^>]*)>[^<]`,
-		"an inline style":   `<style|\sstyle=`,
-		"an inline handler": `\son[a-z]+=`,
-	} {
-		if found := regexp.MustCompile(re).FindString(html); found != "" {
-			t.Errorf("page/index.html has %s: %q", what, found)
-		}
-	}
-}
-
-// TestPageHangsTogether checks by name what no compiler checks.
-func TestPageHangsTogether(t *testing.T) {
-	texts := pageTexts(t)
-	html := texts["index.html"]
-	for name, text := range texts {
-		for _, m := range regexp.MustCompile(`from "\./([a-z]+\.js)"`).FindAllStringSubmatch(text, -1) {
-			if _, ok := texts[m[1]]; !ok {
-				t.Errorf("page/%s imports %s, which is missing", name, m[1])
-			}
-		}
-		for _, m := range regexp.MustCompile(`import \{ ([^}]+) \} from "\./([a-z]+\.js)"`).FindAllStringSubmatch(text, -1) {
-			for _, symbol := range strings.Split(m[1], ", ") {
-				if !regexp.MustCompile(`export (async )?(function|const) ` + symbol + `\b`).MatchString(texts[m[2]]) {
-					t.Errorf("page/%s imports %s, which page/%s does not export", name, symbol, m[2])
-				}
-			}
-		}
-	}
-	for _, m := range regexp.MustCompile(`(?:\$|show)\("([a-z-]+)"`).FindAllStringSubmatch(texts["app.js"], -1) {
-		if m[1] != "view-" && !strings.Contains(html, `id="`+m[1]+`"`) {
-			t.Errorf("page/app.js wants #%s, which page/index.html has not", m[1])
-		}
-	}
-	views := regexp.MustCompile(`const VIEWS = \[([^\]]+)\]`).FindStringSubmatch(texts["app.js"])
-	if views == nil {
-		t.Fatal("page/app.js lists no VIEWS")
-	}
-	for _, view := range strings.Split(strings.ReplaceAll(views[1], `"`, ""), ", ") {
-		if !strings.Contains(html, `<section id="view-`+view+`"`) || !strings.Contains(html, ` data-view="`+view+`"`) {
-			t.Errorf("page/index.html has no section for the view %q, or no link to it", view)
-		}
-	}
-	for _, m := range regexp.MustCompile(`(?:src|href)="assets/([^"]+)"`).FindAllStringSubmatch(html, -1) {
-		if _, ok := texts[m[1]]; !ok {
-			t.Errorf("page/index.html loads %s, which is missing", m[1])
-		}
-	}
-	for _, m := range regexp.MustCompile(`<(?:input|select|textarea)[^>]*\bid="([^"]+)"`).FindAllStringSubmatch(html, -1) {
-		labelled := strings.Contains(html, `for="`+m[1]+`"`) || regexp.MustCompile(`<label><input[^>]*id="`+m[1]+`"`).MatchString(html)
-		if !labelled {
-			t.Errorf("page/index.html: #%s has no label", m[1])
-		}
+		return err
+	})
+	if err != nil || seen < 10 {
+		t.Errorf("looked into %d files: %v", seen, err)
 	}
 }

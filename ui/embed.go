@@ -1,0 +1,9 @@
+package ui
+
+import "embed"
+
+//go:embed placeholder
+var placeholder embed.FS
+
+//go:embed all:dist
+var dist embed.FS

@@ -1,0 +1,128 @@
+import {
+  Alert,
+  Anchor,
+  Button,
+  Card,
+  Code,
+  PasswordInput,
+  Stack,
+  Text,
+  TextInput,
+  Title,
+} from "@mantine/core";
+import { useState } from "react";
+import { useNavigate, useSearchParams } from "react-router";
+import { useAccess } from "@/api/session";
+import { Failed, Loading } from "@/parts/states";
+import { texts } from "@/text/text";
+
+const useText = texts(
+  {
+    title: "Sign in",
+    first: "Make the first account",
+    firstHint: "The island printed a code when it started, and keeps it in this file of its data directory:",
+    code: "Setup code",
+    user: "User",
+    password: "Password",
+    enough: "At least 12 characters",
+    enter: "Sign in",
+    make: "Make the account",
+    sso: "Sign in with single sign-on",
+    signedIn: (user: string) => `You are signed in as ${user}.`,
+    out: "Sign out",
+  },
+  {
+    title: "登录",
+    first: "创建第一个账号",
+    firstHint: "岛屿启动时打印了设置码，并保存在数据目录的这个文件中：",
+    code: "设置码",
+    user: "用户名",
+    password: "密码",
+    enough: "至少 12 个字符",
+    enter: "登录",
+    make: "创建账号",
+    sso: "使用单点登录",
+    signedIn: (user: string) => `您已登录为 ${user}。`,
+    out: "退出登录",
+  },
+);
+
+/** inside keeps a link of somebody else from sending people to another site after they sign in. */
+export function inside(to: string | null): string {
+  return to?.startsWith("/") && !to.startsWith("//") && !to.startsWith("/\\") ? to : "/";
+}
+
+export default function Login() {
+  const t = useText();
+  const { session, error, signIn, setUp, signOut } = useAccess();
+  const [params] = useSearchParams();
+  const navigate = useNavigate();
+  const [trouble, setTrouble] = useState<unknown>();
+  const [busy, setBusy] = useState(false);
+  if (error) return <Failed error={error} />;
+  if (!session) return <Loading />;
+  const to = inside(params.get("to"));
+  const first = session.setup_needed;
+  if (session.user) {
+    return (
+      <Stack maw={420} mx="auto" mt="xl">
+        <Alert>{t.signedIn(session.user)}</Alert>
+        <Button variant="default" onClick={() => void signOut()}>
+          {t.out}
+        </Button>
+      </Stack>
+    );
+  }
+  const submit = async (form: FormData) => {
+    const word = (name: string) => String(form.get(name) ?? "");
+    setBusy(true);
+    setTrouble(undefined);
+    try {
+      if (first) await setUp(word("code").trim(), word("user"), word("password"));
+      else await signIn(word("user"), word("password"));
+      await navigate(to, { replace: true });
+    } catch (e) {
+      setTrouble(e);
+    } finally {
+      setBusy(false);
+    }
+  };
+  return (
+    <Card maw={420} mx="auto" mt="xl" p="lg">
+      <form
+        onSubmit={(e) => {
+          e.preventDefault();
+          void submit(new FormData(e.currentTarget));
+        }}
+      >
+        <Stack>
+          <Title order={1}>{first ? t.first : t.title}</Title>
+          {first && (
+            <>
+              <Text size="sm">
+                {t.firstHint} <Code>run/setup-code</Code>
+              </Text>
+              <TextInput name="code" label={t.code} required autoFocus autoComplete="one-time-code" />
+            </>
+          )}
+          <TextInput name="user" label={t.user} required autoFocus={!first} autoComplete="username" />
+          <PasswordInput
+            name="password"
+            label={t.password}
+            description={first ? t.enough : undefined}
+            required
+            minLength={first ? 12 : undefined}
+            autoComplete={first ? "new-password" : "current-password"}
+          />
+          {trouble !== undefined && <Failed error={trouble} />}
+          <Button type="submit" loading={busy}>
+            {first ? t.make : t.enter}
+          </Button>
+          {session.oidc && (
+            <Anchor href={`/api/atoll/v1/oidc/login?to=${encodeURIComponent(to)}`}>{t.sso}</Anchor>
+          )}
+        </Stack>
+      </form>
+    </Card>
+  );
+}
