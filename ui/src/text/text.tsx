@@ -37,10 +37,16 @@ export function LanguageProvider({ children }: { children: ReactNode }) {
 
 export const useLanguage = () => useContext(LanguageContext);
 
-type Message = string | ((...values: never[]) => string);
+type Message = string | Record<string, string> | ((...values: never[]) => string);
 type Texts = Record<string, Message>;
 /** Translated has the keys of T; what takes values there takes them here. */
-type Translated<T extends Texts> = { [K in keyof T]: T[K] extends string ? string : T[K] };
+type Translated<T extends Texts> = {
+  [K in keyof T]: T[K] extends string
+    ? string
+    : T[K] extends Record<string, string>
+      ? { [W in keyof T[K]]: string }
+      : T[K];
+};
 
 /** texts declares what a view says in every language: English gives the keys, a key that Chinese lacks does not compile. */
 export function texts<T extends Texts>(en: T, zh: Translated<T>): () => Translated<T> {

@@ -85,9 +85,7 @@ function Facts({ peer: p }: { peer: Peer }) {
           .filter(([, value]) => value !== undefined && value !== "")
           .map(([name, value]) => (
             <Table.Tr key={name}>
-              <Table.Th w={130}>
-                {name}
-              </Table.Th>
+              <Table.Th w={130}>{name}</Table.Th>
               <Table.Td>{value}</Table.Td>
             </Table.Tr>
           ))}

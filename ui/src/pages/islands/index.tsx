@@ -17,7 +17,7 @@ import { useDisclosure } from "@mantine/hooks";
 import { IconSearch, IconUserPlus } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { useMemo } from "react";
-import { useSearchParams } from "react-router";
+import { useNavigate, useParams, useSearchParams } from "react-router";
 import { $api, ask } from "@/api/client";
 import { useRefreshOn } from "@/api/events";
 import { useAccess } from "@/api/session";
@@ -44,6 +44,8 @@ type Vantage = { name: string; lat?: number; lon?: number };
 /** Islands shows who reaches whom and how, and lets people come in and go. */
 export default function Islands() {
   const t = useIslandsText();
+  const { "*": name } = useParams();
+  const navigate = useNavigate();
   const [params, setParams] = useSearchParams();
   const { may } = useAccess();
   const network = useQuery({
@@ -64,17 +66,13 @@ export default function Islands() {
   if (peers.error) return <Failed error={peers.error} retry={() => void peers.refetch()} />;
   if (!peers.data) return <Loading />;
   const search = params.get("q") ?? "";
-  const chosen = peers.data.find((p) => p.name === params.get("island"));
-  const change = (name: string, value: string) => {
-    setParams(
-      (now) => {
-        if (value === "") now.delete(name);
-        else now.set(name, value);
-        return now;
-      },
-      { replace: name === "q" },
-    );
-  };
+  const chosen = peers.data.find((p) => p.name === name);
+  const select = (island: string) =>
+    void navigate({
+      pathname: island === "" ? "/islands" : `/islands/${encodeURIComponent(island)}`,
+      search: params.toString(),
+    });
+  const find = (q: string) => setParams(q === "" ? {} : { q }, { replace: true });
   const connected = peers.data.filter((p) => p.state === "connected").length + 1;
   return (
     <Stack gap="md">
@@ -94,23 +92,18 @@ export default function Islands() {
       >
         {t.title}
       </PageTitle>
-      <IslandMap
-        network={network.data}
-        peers={peers.data}
-        selected={chosen?.name}
-        onSelect={(name) => change("island", name)}
-      />
+      <IslandMap network={network.data} peers={peers.data} selected={chosen?.name} onSelect={select} />
       <TextInput
         type="search"
         aria-label={t.search}
         placeholder={t.search}
         leftSection={<IconSearch size={16} />}
         value={search}
-        onChange={(e) => change("q", e.currentTarget.value)}
+        onChange={(e) => find(e.currentTarget.value)}
       />
-      <PeerTable peers={found(peers.data, search)} onSelect={(name) => change("island", name)} />
+      <PeerTable peers={found(peers.data, search)} onSelect={select} />
       <ThisIsland />
-      <Detail peer={chosen} onClose={() => change("island", "")} />
+      <Detail peer={chosen} onClose={() => select("")} />
       <Invite opened={inviting} onClose={invite.close} />
     </Stack>
   );
