@@ -25,6 +25,7 @@ import { type Place, type Way, WorldMap } from "@/map/WorldMap";
 import { Empty, Failed, Labels, Loading, Mark, PageTitle } from "@/parts/states";
 import { useLanguage } from "@/text/text";
 import { ago, bytes, count, percent, seconds } from "@/text/time";
+import { useVantages } from "../probes/api";
 import { Detail } from "./Detail";
 import { Invite } from "./Invite";
 import { found, type Peer, placeOf, stateOf } from "./peers";
@@ -39,7 +40,6 @@ type Network = {
   primary?: boolean;
   members?: number;
 };
-type Vantage = { name: string; lat?: number; lon?: number };
 
 /** Islands shows who reaches whom and how, and lets people come in and go. */
 export default function Islands() {
@@ -138,17 +138,14 @@ function IslandMap({ network, peers, selected, onSelect }: MapProps) {
   const t = useIslandsText();
   const { session } = useAccess();
   const status = $api.useQuery("get", "/api/atoll/v1/status");
-  const vantages = useQuery({
-    queryKey: ["probes", "vantages"],
-    queryFn: () => ask<{ items: Vantage[] }>("/api/v1/probes/vantages"),
-    staleTime: 60_000,
-    retry: false,
-  });
+  const vantages = useVantages();
   const { places, ways } = useMemo(() => {
-    const known = new Map((vantages.data?.items ?? []).map((v) => [v.name, v]));
+    const known = new Map((vantages.data ?? []).map((v) => [v.name, v]));
     const where = (name: string, labels: Record<string, string> | undefined) => {
       const v = known.get(name);
-      return v?.lat !== undefined && v.lon !== undefined ? { lat: v.lat, lon: v.lon } : placeOf(labels);
+      return v?.latitude !== undefined && v.longitude !== undefined
+        ? { lat: v.latitude, lon: v.longitude }
+        : placeOf(labels);
     };
     const here = network.island ?? "";
     const places: Place[] = [];
