@@ -119,7 +119,7 @@ export default function Login() {
             {first ? t.make : t.enter}
           </Button>
           {session.oidc && (
-            <Anchor href={`/api/atoll/v1/oidc/login?to=${encodeURIComponent(to)}`}>{t.sso}</Anchor>
+            <Anchor href={`/api/atoll/v1/oidc/start?to=${encodeURIComponent(to)}`}>{t.sso}</Anchor>
           )}
         </Stack>
       </form>
