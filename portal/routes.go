@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/atoll-mesh/atoll/health"
+	"github.com/atoll-mesh/atoll/portal/openapi"
 )
 
 func (p *Portal) routes() (*http.ServeMux, error) {
@@ -21,6 +22,7 @@ func (p *Portal) routes() (*http.ServeMux, error) {
 		{"GET /-/healthy", http.HandlerFunc(p.serveHealthy)},
 		{"GET /-/ready", http.HandlerFunc(p.serveReady)},
 		{"GET /api/atoll/v1/health", http.HandlerFunc(p.serveHealth)},
+		{"GET " + openapi.Path, openapi.Handler()},
 	}
 	if p.opts.Reload != nil {
 		all = append(all,
