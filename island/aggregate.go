@@ -82,14 +82,15 @@ func (i *Island) topRoute(w http.ResponseWriter, req *http.Request) {
 	if text := req.FormValue("limit"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > 1000 {
-			http.Error(w, "limit="+strconv.Quote(text)+": must be a number from 1 to 1000", http.StatusBadRequest)
+			problem{Code: "invalid", Field: "limit", Message: "limit=" + strconv.Quote(text) + ": must be a number from 1 to 1000",
+				Remedy: "leave it out for 10"}.answer(w, http.StatusBadRequest)
 			return
 		}
 		limit = n
 	}
 	r := i.getRooms()
 	if r == nil {
-		http.Error(w, "the island is still starting", http.StatusServiceUnavailable)
+		refuseStarting(w)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")

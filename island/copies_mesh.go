@@ -26,7 +26,7 @@ const copiesRoute = "GET " + control.Prefix + "copies"
 func (i *Island) showCopies(w http.ResponseWriter, _ *http.Request) {
 	r := i.getRooms()
 	if r == nil || r.replicate == nil {
-		http.Error(w, "the island is still starting", http.StatusServiceUnavailable)
+		refuseStarting(w)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")

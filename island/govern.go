@@ -264,9 +264,8 @@ func (i *Island) documentRoutes(all bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		m := i.membership.Load()
 		if m == nil {
-			w.Header().Set("Content-Type", "application/json")
-			w.WriteHeader(http.StatusConflict)
-			fmt.Fprintf(w, "{\"code\":\"not_joined\",\"message\":%q}\n", control.ErrNotJoined.Error())
+			problem{Code: "not-joined", Message: control.ErrNotJoined.Error(),
+				Remedy: "make a network with `atoll init`, or join one with `atoll join TOKEN`"}.answer(w, http.StatusConflict)
 			return
 		}
 		if all {
@@ -289,7 +288,8 @@ func (m *membership) audited(next http.Handler) http.Handler {
 		key := strings.TrimPrefix(r.URL.Path, "/api/atoll/v1/documents/")
 		entry := trust.AuditEntry{Actor: m.labels()["island"], Action: action, Subject: key}
 		if _, err := m.audit.Append(entry); err != nil {
-			http.Error(w, "nothing was changed because the audit log cannot be written: "+err.Error(), http.StatusServiceUnavailable)
+			problem{Code: "no-audit", Message: "nothing was changed because the audit log cannot be written: " + err.Error(),
+				Remedy: "make the data directory writable"}.answer(w, http.StatusServiceUnavailable)
 			return
 		}
 		answer := &status{ResponseWriter: w, code: http.StatusOK}

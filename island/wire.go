@@ -365,6 +365,5 @@ func (l *lateHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		(*h).ServeHTTP(w, r)
 		return
 	}
-	w.Header().Set("Retry-After", "1")
-	http.Error(w, "the island is still starting", http.StatusServiceUnavailable)
+	refuseStarting(w)
 }
