@@ -30,6 +30,7 @@ func (i *Island) buildProbe(r *rooms, cfg *config.Config, door storage.Appendabl
 	r.probe, err = probe.New(probe.Options{
 		Config: cfg.Probe, Set: cfg.Probes, Store: door, Labels: i.labels, Members: i.vantages, Own: (&meshAddresses{island: i}).list,
 		Public: i.seenFrom, Votes: votes{i}, Runs: i.runsOf, Audit: i.auditProbe, Evidence: i.evidenceOf, Dir: filepath.Join(cfg.Island.DataDir, "probe"),
+		Vantages: i.vantageList, Describe: i.describe, Reserve: func(total uint64) uint64 { return i.Config().Budget.Disk.Reserve.Of(total) },
 		Discovery: r.collect.SDMetrics(), Logger: i.room("probe"), Registerer: i.registry, Health: i.health,
 	})
 	return err

@@ -109,9 +109,19 @@ func (b ballots) List(_ context.Context, r *probepb.ListRequest) (*probepb.ListR
 }
 
 func (m *membership) serveVotes(node *mesh.Mesh) error {
-	const mostCast, mostListed, listTimeout = 1 << 20, 4 << 20, 5 * time.Second
+	const (
+		mostCast, mostListed = 1 << 20, 4 << 20
+		mostAsked, mostSaid  = 1 << 10, 8 << 10
+		listTimeout          = 5 * time.Second
+		describesPerSecond   = 2
+		describesBurst       = 10
+	)
 	return node.RegisterService(&probepb.Votes_ServiceDesc, ballots{m: m}, map[string]rpc.Rule{
 		probepb.Votes_Cast_FullMethodName: {AnyMember: true, Class: rpc.Normal, Idempotent: true, MaxRequestBytes: mostCast},
 		probepb.Votes_List_FullMethodName: {Action: policy.Read, Class: rpc.Normal, Idempotent: true, MaxTimeout: listTimeout, MaxResponseBytes: mostListed},
+		probepb.Votes_Describe_FullMethodName: {
+			Action: policy.Read, Class: rpc.Normal, Idempotent: true, MaxTimeout: listTimeout, MaxRequestBytes: mostAsked, MaxResponseBytes: mostSaid,
+			RatePerSecond: describesPerSecond, Burst: describesBurst,
+		},
 	})
 }

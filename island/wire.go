@@ -224,6 +224,8 @@ func (i *Island) newPortal(r *rooms, cfg *config.Config) (*portal.Portal, error)
 		"GET " + probe.DefinitionsPath: &r.probeRoutes,
 		"GET " + probe.TargetsPath:     &r.probeRoutes,
 		"GET " + probe.VerdictsPath:    &r.probeRoutes,
+		"GET " + probe.VantagesPath:    &r.probeRoutes,
+		"GET " + probe.MatrixPath:      &r.probeRoutes,
 
 		"GET " + probe.EvidencePath:       &r.probeRoutes,
 		"GET " + probe.EvidencePath + "/": &r.probeRoutes,

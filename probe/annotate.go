@@ -42,8 +42,9 @@ func (p *Prober) Annotations(ls labels.Labels, base string) map[string]string {
 	if job == "" || instance == "" || !p.knows(job) {
 		return nil
 	}
-	out := map[string]string{"evidence": p.evidenceLink(base, job, instance, address)}
-	v, judged := p.verdictOf(job, instance, address)
+	v, judged := p.council.On(job, instance, address, ls)
+	probed, newest := p.find(job, instance, address, ls)
+	out := map[string]string{"evidence": base + p.evidenceLink(&v, probed, job, instance)}
 	if judged {
 		out["verdict"] = v.Words
 	}
@@ -53,8 +54,8 @@ func (p *Prober) Annotations(ls labels.Labels, base string) map[string]string {
 	case judged && name == alertMismatch:
 		out["summary"] = mismatchSummary(&v, ls.Get("what"))
 	case name == alertSlow:
-		if _, l := p.find(job, instance, address); l != nil && ls.Get("vantage") == p.vantage.Load().Name {
-			out["summary"] = summary("Connectivity too slow", []string{ls.Get("vantage")}, instance, timing(l.took, l.phases[:]))
+		if newest != nil && ls.Get("vantage") == p.vantage.Load().Name {
+			out["summary"] = summary("Connectivity too slow", []string{ls.Get("vantage")}, instance, timing(newest.took, newest.phases[:]))
 		}
 	}
 	return out
@@ -85,14 +86,22 @@ func (p *Prober) knows(job string) bool {
 	return false
 }
 
-// evidenceLink is where what was gathered of the newest failure is found.
-func (p *Prober) evidenceLink(base, job, instance, address string) string {
-	if p.evidenceOf != nil {
-		if id, _ := p.evidenceOf(job, instance, address); id != "" {
-			return base + EvidencePath + "/" + url.PathEscape(id)
+// evidenceLink is where what was gathered of the newest failure is found: of those that
+// vantages told of, else of this island's own.
+func (p *Prober) evidenceLink(v *council.Verdict, probed *job, definition, instance string) string {
+	id := ""
+	for _, votes := range [...][]verdict.Vote{v.Failing, v.Slow} {
+		for _, vote := range votes {
+			id = max(id, vote.Failure) // the later one sorts last
 		}
 	}
-	return base + EvidencePath + "?" + url.Values{"definition": {job}, "instance": {instance}}.Encode()
+	if id == "" && probed != nil {
+		id = p.keeper.of(probed)
+	}
+	if id != "" {
+		return EvidencePath + "/" + url.PathEscape(id)
+	}
+	return EvidencePath + "?" + url.Values{"definition": {definition}, "instance": {instance}}.Encode()
 }
 
 func verdictSummary(v *council.Verdict) string {

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"time"
-
-	"github.com/atoll-mesh/atoll/probe/protocol"
 )
 
 // Where the room answers.
@@ -25,6 +23,8 @@ func (p *Prober) Handler() http.Handler {
 	mux.HandleFunc("GET "+DefinitionsPath, p.serveDefinitions)
 	mux.HandleFunc("GET "+TargetsPath, p.serveTargets)
 	mux.HandleFunc("GET "+VerdictsPath, p.serveVerdicts)
+	mux.HandleFunc("GET "+MatrixPath, p.serveMatrix)
+	mux.HandleFunc("GET "+VantagesPath, p.serveVantages)
 	mux.HandleFunc("GET "+EvidencePath, p.serveEvidence)
 	mux.HandleFunc("GET "+EvidencePath+"/{failure}", p.serveFailure)
 	mux.HandleFunc("GET "+EvidencePath+"/{failure}/{vantage}", p.serveArchive)
@@ -164,12 +164,7 @@ func (j *job) status(l *last) TargetStatus {
 	if s.Reason = string(l.reason.Code); s.Reason != "" {
 		s.Phase, s.Words = l.reason.Phase.String(), l.reason.Words
 	}
-	s.At, s.Took, s.Phases = &l.at, l.took.Seconds(), map[string]float64{}
-	for phase, took := range l.phases {
-		if took > 0 {
-			s.Phases[protocol.Phase(phase).String()] = took.Seconds()
-		}
-	}
+	s.At, s.Took, s.Phases = &l.at, l.took.Seconds(), phaseSeconds(l.phases[:])
 	if l.address.IsValid() {
 		s.Answered = l.address.String()
 	}

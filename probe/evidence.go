@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -14,8 +15,11 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
+	"github.com/prometheus/prometheus/model/labels"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/atoll-mesh/atoll/budget"
+	"github.com/atoll-mesh/atoll/flow"
 	"github.com/atoll-mesh/atoll/probe/definition"
 	"github.com/atoll-mesh/atoll/probe/evidence"
 	"github.com/atoll-mesh/atoll/probe/evidence/gather"
@@ -51,6 +55,8 @@ type keeper struct {
 	mu sync.Mutex
 	// taken are the latest of each role and target, for as long as gatherGap.
 	taken map[string]failure
+	// refusing tells that the reserve of the disk was in the way last.
+	refusing bool
 }
 
 // failure is one that there is, or will be, evidence of.
@@ -83,7 +89,7 @@ func newKeeper(p *Prober) (k *keeper, err error) {
 			return nil, err
 		}
 		for _, m := range slices.Backward(k.store.Since(time.Now().Add(-gatherGap))) {
-			k.taken[targetKey(m.Role, m.Definition, m.Target, m.Address)] = failure{m.Failure, m.Began}
+			k.taken[targetKey(m.Role, m.Definition, m.Target, m.Address, labels.FromMap(m.Labels))] = failure{m.Failure, m.Began}
 		}
 	}
 	if k.m, err = newEvidenceMetrics(k, p.opts.Registerer); err != nil {
@@ -135,12 +141,24 @@ func (k *keeper) expire() {
 	}
 }
 
-func targetKey(role, definition, instance, address string) string {
-	return strings.Join([]string{role, definition, instance, address}, "\x00")
+// relax takes back the warning that there is no room once there is.
+func (k *keeper) relax() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.refusing && k.crowded(evidence.MostArchive) == "" {
+		k.refusing = false
+		k.p.warnings.evidence.Clear()
+	}
 }
 
-func (o *order) key() string {
-	return targetKey(o.role, o.job.use.Name, o.job.instance, textOf(o.job.address))
+func targetKey(role, definition, instance, address string, own labels.Labels) string {
+	return strings.Join([]string{role, definition, instance, address, own.String()}, "\x00")
+}
+
+func (o *order) key() string { return keyOf(o.role, o.job) }
+
+func keyOf(role string, j *job) string {
+	return targetKey(role, j.use.Name, j.instance, textOf(j.address), j.own)
 }
 
 // textOf is "" for no address.
@@ -153,9 +171,10 @@ func textOf(a netip.Addr) string {
 
 // Why evidence is not gathered.
 var (
-	errOff    = errors.New("off")
-	errRecent = errors.New("recent")
-	errBusy   = errors.New("busy")
+	errOff     = errors.New("off")
+	errRecent  = errors.New("recent")
+	errBusy    = errors.New("busy")
+	errReserve = errors.New("disk_reserve")
 )
 
 // turned begins to gather evidence of what this island found.
@@ -166,9 +185,12 @@ func (k *keeper) turned(o Observation) {
 		return // there is nothing outside to look at
 	}
 	id := ulid.MustNew(ulid.Timestamp(time.Now()), rand.Reader).String()
-	_, err := k.begin(&order{
+	f, err := k.begin(&order{
 		failure: failure{id, o.At}, role: evidence.Failing, job: o.job, failed: o.Result, address: o.Result.Address,
 	})
+	if f.id != "" { // perhaps that of a moment ago
+		k.p.council.Evidence(o.job.subject, f.id)
+	}
 	if err != nil {
 		k.m.skipped.WithLabelValues(err.Error()).Inc()
 	}
@@ -184,6 +206,11 @@ func (k *keeper) begin(o *order) (failure, error) {
 	key, now := o.key(), time.Now()
 	if before, ok := k.taken[key]; ok && now.Sub(before.at) < gatherGap {
 		return before, errRecent
+	}
+	if words := k.crowded(evidence.MostArchive); words != "" {
+		k.refusing = true
+		k.p.warnings.evidence.Set("%s", words)
+		return failure{}, errReserve
 	}
 	select {
 	case k.slots <- struct{}{}:
@@ -203,13 +230,34 @@ func (k *keeper) begin(o *order) (failure, error) {
 	return o.failure, nil
 }
 
+// crowded says why so many bytes are not to be written: the rest of the file system is
+// the budget's reserve, for what is worth more. "" if they may.
+func (k *keeper) crowded(size uint64) string {
+	if k.p.opts.Reserve == nil {
+		return ""
+	}
+	dir := k.store.Dir()
+	free, total, err := budget.Space(dir)
+	for err != nil && errors.Is(err, fs.ErrNotExist) && dir != filepath.Dir(dir) { // it is made with the first bundle
+		dir = filepath.Dir(dir)
+		free, total, err = budget.Space(dir)
+	}
+	if err != nil {
+		return fmt.Sprintf("keep evidence: %v", err)
+	}
+	reserve := k.p.opts.Reserve(total)
+	if free >= reserve+size {
+		return ""
+	}
+	return fmt.Sprintf("no evidence is kept: %s free on %s, a bundle may take %s, and budget.disk.reserve leaves %s alone", flow.Bytes(free).Short(), dir, flow.Bytes(size).Short(), flow.Bytes(reserve).Short())
+}
+
 // of is the latest evidence that this island has or is about to have of a target that
 // failed here, "" for none.
-func (k *keeper) of(definition, instance, address string) (id string, at time.Time) {
+func (k *keeper) of(j *job) string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	f := k.taken[targetKey(evidence.Failing, definition, instance, address)]
-	return f.id, f.at
+	return k.taken[keyOf(evidence.Failing, j)].id
 }
 
 // gather makes one bundle.
@@ -218,7 +266,7 @@ func (k *keeper) gather(ctx context.Context, o *order) {
 	defer cancel()
 	j := o.job
 	m := &evidence.Manifest{
-		Failure: o.id, Definition: j.use.Name, Target: j.instance, Address: textOf(j.address), Vantage: k.p.self().Name,
+		Failure: o.id, Definition: j.use.Name, Target: j.instance, Address: textOf(j.address), Labels: j.own.Map(), Vantage: k.p.self().Name,
 		Role: o.role, At: o.at.UTC(), Began: time.Now().UTC(),
 	}
 	if o.failed != nil {
@@ -235,8 +283,15 @@ func (k *keeper) gather(ctx context.Context, o *order) {
 	if alone != "" {
 		m.Missing["a healthy vantage's"] = alone
 	}
-	if err := k.store.Put(m); err != nil {
-		k.m.bundles.WithLabelValues(o.role, "lost").Inc()
+	if err := k.store.Put(m, k.crowded); err != nil {
+		result := "lost"
+		if errors.Is(err, evidence.ErrNoRoom) {
+			result = "refused"
+			k.mu.Lock()
+			k.refusing = true
+			k.mu.Unlock()
+		}
+		k.m.bundles.WithLabelValues(o.role, result).Inc()
 		k.p.warnings.evidence.Set("%v", err)
 		return
 	}

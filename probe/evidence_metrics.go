@@ -18,10 +18,10 @@ type evidenceMetrics struct {
 func newEvidenceMetrics(k *keeper, reg prometheus.Registerer) (*evidenceMetrics, error) {
 	m := &evidenceMetrics{
 		bundles: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "atoll_probe_evidence_bundles_total", Help: "Bundles of evidence that were gathered, by role (failing or healthy) and result: kept, or lost because they could not be written.",
+			Name: "atoll_probe_evidence_bundles_total", Help: "Bundles of evidence that were gathered, by role (failing or healthy) and result: kept, lost because they could not be written, or refused because they would not have left budget.disk.reserve alone.",
 		}, []string{"role", "result"}),
 		skipped: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "atoll_probe_evidence_skipped_total", Help: "Failures of which no evidence was gathered, by why: off, recent (of the same target), busy, unsent (nothing had left this island).",
+			Name: "atoll_probe_evidence_skipped_total", Help: "Failures of which no evidence was gathered, by why: off, recent (of the same target), busy, unsent (nothing had left this island), disk_reserve (of budget.disk).",
 		}, []string{"why"}),
 		asked: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "atoll_probe_evidence_asked_total", Help: "Requests of other islands for evidence of a healthy vantage, by the answer.",
@@ -33,8 +33,9 @@ func newEvidenceMetrics(k *keeper, reg prometheus.Registerer) (*evidenceMetrics,
 	for _, role := range []string{evidence.Failing, evidence.Healthy} {
 		m.bundles.WithLabelValues(role, "kept")
 		m.bundles.WithLabelValues(role, "lost")
+		m.bundles.WithLabelValues(role, "refused")
 	}
-	for _, why := range []string{errOff.Error(), errRecent.Error(), errBusy.Error(), "unsent"} {
+	for _, why := range []string{errOff.Error(), errRecent.Error(), errBusy.Error(), errReserve.Error(), "unsent"} {
 		m.skipped.WithLabelValues(why)
 	}
 	if reg == nil {

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/prometheus/model/labels"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -34,6 +35,8 @@ const (
 	mostFinds = 32
 	// fetchTime bounds the way of a bundle.
 	fetchTime = time.Minute
+	// mostTargetLabels are names and values of a target that somebody asks for.
+	mostTargetLabels = 128
 	// mostManifests are believed of one island.
 	mostManifests = 1000
 )
@@ -71,7 +74,7 @@ func (k *keeper) named(ctx context.Context, o *order) []string {
 	tick := time.NewTicker(othersLook)
 	defer tick.Stop()
 	for begun := time.Now(); time.Since(begun) < othersTime; {
-		if names := p.others(j.use.Name, j.instance, textOf(j.address)); len(names) > 0 {
+		if names := p.council.Others(j.subject); len(names) > 0 {
 			return names
 		}
 		select {
@@ -165,6 +168,7 @@ func (k *keeper) ask(ctx context.Context, name string, o *order) (*probepb.Gathe
 	}
 	return client.Gather(ctx, &probepb.GatherRequest{
 		Failure: o.id, Definition: o.job.use.Name, Instance: o.job.instance, Address: textOf(o.job.address), FailedMs: o.at.UnixMilli(),
+		Labels: pairsOf(o.job.own),
 	})
 }
 
@@ -235,7 +239,10 @@ func (k *keeper) gatherFor(caller string, r *probepb.GatherRequest) (id string, 
 	if time.Since(at).Abs() > 2*mostSkew {
 		at = made
 	}
-	j, l := k.p.find(r.GetDefinition(), r.GetInstance(), r.GetAddress())
+	if len(r.GetLabels())%2 != 0 || len(r.GetLabels()) > mostTargetLabels {
+		return "", 0, fmt.Errorf("failure %s: the target has %d names and values of labels: must be even, at most %d", r.GetFailure(), len(r.GetLabels()), mostTargetLabels)
+	}
+	j, l := k.p.find(r.GetDefinition(), r.GetInstance(), r.GetAddress(), labels.FromStrings(r.GetLabels()...))
 	switch {
 	case j == nil || !j.use.shared || j.use.Evidence.Off:
 		return "", probepb.GatherResponse_NOT_HERE, nil
@@ -246,6 +253,9 @@ func (k *keeper) gatherFor(caller string, r *probepb.GatherRequest) (id string, 
 	switch {
 	case errors.Is(err, errRecent):
 		return f.id, probepb.GatherResponse_RECENT, nil
+	case errors.Is(err, errReserve):
+		k.m.skipped.WithLabelValues(err.Error()).Inc()
+		return "", probepb.GatherResponse_BUSY, nil
 	case errors.Is(err, errBusy):
 		return "", probepb.GatherResponse_BUSY, nil
 	case err != nil:
@@ -255,16 +265,28 @@ func (k *keeper) gatherFor(caller string, r *probepb.GatherRequest) (id string, 
 	return f.id, probepb.GatherResponse_STARTED, nil
 }
 
-// find looks a target of this island up.
-func (p *Prober) find(definition, instance, address string) (*job, *last) {
+// pairsOf are names and values in turn.
+func pairsOf(ls labels.Labels) (pairs []string) {
+	ls.Range(func(l labels.Label) { pairs = append(pairs, l.Name, l.Value) })
+	return pairs
+}
+
+// find looks a target of this island up: of those that go by that name the one that
+// fits the labels best.
+func (p *Prober) find(definition, instance, address string, ls labels.Labels) (found *job, result *last) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
+	best := 0
 	for _, t := range p.targets {
-		if j := t.job.Load(); j.use.Name == definition && j.instance == instance && textOf(j.address) == address {
-			return j, t.last.Load()
+		j := t.job.Load()
+		if j.use.Name != definition || j.instance != instance || textOf(j.address) != address {
+			continue
+		}
+		if score, fits := j.subject.Fit(ls); fits && (found == nil || score > best) {
+			found, result, best = j, t.last.Load(), score
 		}
 	}
-	return nil, nil
+	return found, result
 }
 
 // Find implements probepb.EvidenceServer.

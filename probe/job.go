@@ -56,7 +56,9 @@ func (p *Prober) jobs(u *use, base labels.Labels, hosts map[lookup]bool) (all []
 		all = append(all, p.everyAddress(j, hosts)...)
 	}
 	for _, t := range u.Targets {
-		add(t.Text(), t.Text(), t.ServerName, labels.FromMap(t.Labels))
+		own := labels.NewBuilder(labels.FromMap(t.Labels))
+		own.Set(definition.ServerLabel, t.ServerName)
+		add(t.Text(), t.Text(), t.ServerName, own.Labels())
 	}
 	p.mu.RLock()
 	found := p.found

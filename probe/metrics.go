@@ -65,7 +65,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 }
 
 // warnings are what can be wrong with probing.
-type warnings struct{ faulty, targets, busy, place, evidence *health.Handle }
+type warnings struct{ faulty, targets, busy, place, evidence, votes *health.Handle }
 
 func declare(l *health.List) warnings {
 	if l == nil {
@@ -89,8 +89,13 @@ func declare(l *health.List) warnings {
 		}),
 		evidence: l.Declare(health.Warning{
 			Code: "probe-evidence-lost", Severity: health.SeverityWarning,
-			Title:  "Evidence of failures could not be written",
-			Remedy: "Make room on the disk of probe.evidence.dir, or let the island write there.",
+			Title:  "Evidence of failures is not kept",
+			Remedy: "Make room on the disk of probe.evidence.dir, lower budget.disk.reserve or probe.evidence.max_size, or let the island write there.",
+		}),
+		votes: l.Declare(health.Warning{
+			Code: "probe-votes-refused", Severity: health.SeverityWarning,
+			Title:  "An island that judges does not count what this one sees",
+			Remedy: "Mend what is named on that island; until then it judges by the votes of others, or writes nothing.",
 		}),
 		place: l.Declare(health.Warning{
 			Code: "probe-place-unknown", Severity: health.SeverityWarning,

@@ -190,6 +190,27 @@ func (p *Prober) look() {
 	} else {
 		p.warnings.busy.Clear()
 	}
+	p.lookAtVotes()
+	p.keeper.relax()
+}
+
+// lookAtVotes tells of judges that refuse this island's votes, once in the log.
+func (p *Prober) lookAtVotes() {
+	refused := p.council.Refused()
+	for _, words := range refused {
+		if !slices.Contains(p.refused, words) {
+			p.log.Warn("votes are refused", "why", words)
+		}
+	}
+	if p.refused = refused; len(refused) == 0 {
+		p.warnings.votes.Clear()
+		return
+	}
+	const few = 5
+	if n := len(refused); n > few {
+		refused = append(refused[:few:few], fmt.Sprintf("and %d more", n-few))
+	}
+	p.warnings.votes.Set("%s", strings.Join(refused, "; "))
 }
 
 // busyWindow is for how long skipped probes are worth a warning.

@@ -75,6 +75,13 @@ type Options struct {
 	// Evidence reaches another island that gathers or keeps evidence, by its name; bulk is
 	// for archives. nil where there is no network.
 	Evidence func(vantage string, bulk bool) (probepb.EvidenceClient, error)
+	// Vantages are the islands of the network that probe; nil where there is no network.
+	Vantages func() []Vantage
+	// Describe asks another island where it stands; nil where there is no network.
+	Describe func(ctx context.Context, vantage string) (*probepb.DescribeResponse, error)
+	// Reserve is how many bytes of a file system of some size are not to be written to;
+	// nil for none.
+	Reserve func(total uint64) uint64
 	// Dir is below which this room keeps what outlasts it; "" keeps nothing.
 	Dir string
 	// Audit writes down who does what to which target, before it is done; where that
@@ -120,12 +127,13 @@ type Prober struct {
 	memory    protocol.Memory // of what probes need again
 	stand     stand
 	keeper    *keeper
+	// refused are those judges that were in the way when follow looked last.
+	refused []string
+	// descriptions are what other vantages said of themselves.
+	descriptions descriptions
 	// turned hears of each result with which what this island thinks of a target turned
 	// to degraded or down, in the goroutine of the probe: it must not block. nil for nobody.
 	turned func(Observation)
-	// evidenceOf names the newest failure of a target of which there is evidence, "" if
-	// there is none; nil where none is gathered.
-	evidenceOf func(definition, instance, address string) (id string, at time.Time)
 
 	plan atomic.Pointer[plan]
 	// changed asks for targets to be made anew.
@@ -187,7 +195,7 @@ func New(o Options) (*Prober, error) {
 	if p.keeper, err = newKeeper(p); err != nil {
 		return nil, err
 	}
-	p.turned, p.evidenceOf = p.keeper.turned, p.keeper.of
+	p.turned = p.keeper.turned
 	p.adopt(p.makePlan(o.Config, o.Set))
 	return p, nil
 }

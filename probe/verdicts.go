@@ -51,17 +51,6 @@ func (j *job) site() string {
 	return hostOf(j.target)
 }
 
-// others are vantages that see a target as it should be, at most three, the nearest
-// first: of the same region but another ISP, of the same region, any.
-func (p *Prober) others(definition, instance, address string) []string {
-	return p.council.Others(definition, instance, address)
-}
-
-// verdictOf is the verdict on a target that is judged here.
-func (p *Prober) verdictOf(definition, instance, address string) (council.Verdict, bool) {
-	return p.council.On(definition, instance, address)
-}
-
 // Council is where votes of other islands go.
 func (p *Prober) Council() *council.Council { return p.council }
 

@@ -68,9 +68,13 @@ type VantageStatus struct {
 	// Bad of Of last probes were not as they should be.
 	Bad int `json:"bad"`
 	Of  int `json:"of"`
-	// Took and Phases are of the newest probe that says so.
-	Took   float64            `json:"tookSeconds,omitempty"`
-	Phases map[string]float64 `json:"phases,omitempty"`
+	// Took and Phases are of a probe that says so, Measured is when it was: of another
+	// vantage the newest one, or one that took much the same.
+	Measured *time.Time         `json:"measured,omitempty"`
+	Took     float64            `json:"tookSeconds,omitempty"`
+	Phases   map[string]float64 `json:"phases,omitempty"`
+	// Evidence is where it is found out why, below EvidencePath.
+	Evidence string `json:"evidence,omitempty"`
 	// Uplink is why its own way out is bad.
 	Uplink string `json:"uplink,omitempty"`
 }
@@ -97,9 +101,7 @@ func (p *Prober) serveVerdicts(w http.ResponseWriter, r *http.Request) {
 		}
 		f.Limit = n
 	}
-	switch f.State {
-	case "", verdict.Up.String(), verdict.Degraded.String(), verdict.Down.String(), verdict.Unknown.String():
-	default:
+	if !knownState(f.State) {
 		reply(w, http.StatusBadRequest, envelope{Status: "error", Error: "state=" + strconv.Quote(f.State) + ": must be up, degraded, down or unknown"})
 		return
 	}
@@ -117,9 +119,7 @@ func verdictStatus(v *council.Verdict) VerdictStatus {
 		State: v.State.String(), Words: v.Words, Page: v.Page, PageQuorum: v.PageQuorum, Flapping: v.Flapping, Judge: v.Judge,
 		Failing: vantages(v.Failing), Slow: vantages(v.Slow), Fine: vantages(v.Fine), Blind: vantages(v.Blind), Silent: vantages(v.Silent),
 	}
-	if at := v.Since.UTC(); !v.Since.IsZero() {
-		s.Since = &at
-	}
+	s.Since = known(v.Since)
 	for _, d := range v.Differences {
 		s.Differences = append(s.Differences, DifferenceStatus{What: d.What, Vantages: d.Vantages, Edges: d.Edges, Want: d.Want, Got: d.Got, Words: d.String()})
 	}
@@ -130,17 +130,34 @@ func vantages(votes []verdict.Vote) (out []VantageStatus) {
 	for _, v := range votes {
 		s := VantageStatus{
 			Vantage: v.Vantage.Name, Region: v.Vantage.Region, Country: v.Vantage.Country, ISP: v.Vantage.ISP, Since: v.Since.UTC(), Heard: v.At.UTC(),
-			Code: v.Code, Words: v.Words, Bad: v.Bad, Of: v.Of, Took: v.Took.Seconds(), Uplink: v.Uplink,
+			Code: v.Code, Words: v.Words, Bad: v.Bad, Of: v.Of, Measured: known(v.Measured), Took: v.Took.Seconds(), Phases: phaseSeconds(v.Phases), Uplink: v.Uplink,
 		}
-		for phase, took := range v.Phases[:min(len(v.Phases), int(protocol.Phases))] {
-			if took > 0 {
-				if s.Phases == nil {
-					s.Phases = map[string]float64{}
-				}
-				s.Phases[protocol.Phase(phase).String()] = took.Seconds()
-			}
+		if v.Failure != "" {
+			s.Evidence = EvidencePath + "/" + v.Failure
 		}
 		out = append(out, s)
+	}
+	return out
+}
+
+// known is nil for no time.
+func known(at time.Time) *time.Time {
+	if at.IsZero() {
+		return nil
+	}
+	at = at.UTC()
+	return &at
+}
+
+// phaseSeconds are those that happened, by name; nil for none.
+func phaseSeconds(phases []time.Duration) (out map[string]float64) {
+	for phase, took := range phases[:min(len(phases), int(protocol.Phases))] {
+		if took > 0 {
+			if out == nil {
+				out = map[string]float64{}
+			}
+			out[protocol.Phase(phase).String()] = took.Seconds()
+		}
 	}
 	return out
 }

@@ -45,6 +45,8 @@ type toward struct {
 	failed time.Time // since when, zero if not
 	// shunned is until when it does not count as one that judges.
 	shunned time.Time
+	// refused are definitions of which it counts no votes of this island.
+	refused map[string]refusal
 }
 
 func (c *Council) toward(judge string) *toward {
@@ -182,6 +184,7 @@ func (c *Council) cast(ctx context.Context, out call) {
 		}
 	}
 	c.learn(answer.GetSeen(), now)
+	c.rebuffed(t, answer.GetRefused(), now)
 	if len(t.dirty) > 0 {
 		c.stir()
 	}
@@ -236,16 +239,26 @@ func (c *Council) learn(all []*probepb.Seen, now time.Time) {
 func (s *seat) message(c *Council, now time.Time) *probepb.Vote {
 	v := s.vote(c)
 	m := &probepb.Vote{
-		Id: s.id, Target: s.target.message(), State: uint32(v.State), SinceMs: age(now, v.Since), AtMs: age(now, v.At),
+		Id: s.id, Target: s.target.message(), State: uint32(v.State), SinceMs: age(now, v.Since), AtMs: age(now, v.Measured),
 		Code: v.Code, Words: short(v.Words), Bad: uint32(v.Bad), Of: uint32(v.Of), TookUs: micro(v.Took), Expires: s.expires,
-		Answer: answerMessage(s.answer),
+		Answer: answerMessage(s.answer), PhasesUs: phasesMessage(v.Phases), Failure: v.Failure,
 	}
-	if v.State > verdict.Up {
-		for _, p := range v.Phases {
-			m.PhasesUs = append(m.PhasesUs, micro(p))
-		}
+	for _, t := range v.Turns {
+		m.Turns = append(m.Turns, &probepb.Turn{AgoMs: age(now, t.At), State: uint32(t.State)})
 	}
+	s.figure, s.figured = v.Took, now
 	return m
+}
+
+// phasesMessage leaves out the last ones that did not happen.
+func phasesMessage(phases []time.Duration) (us []uint64) {
+	for len(phases) > 0 && phases[len(phases)-1] == 0 {
+		phases = phases[:len(phases)-1]
+	}
+	for _, p := range phases {
+		us = append(us, micro(p))
+	}
+	return us
 }
 
 func age(now, at time.Time) uint64 { return uint64(max(now.Sub(at), 0).Milliseconds()) }

@@ -51,11 +51,12 @@ type Definition struct {
 	Shared bool
 	// Expected is how many vantages probe each target when all are there.
 	Expected int
-	// instances are all targets there can be; nil where they are discovered.
-	instances map[string]bool
-	// servers are the server names of those that have one.
-	servers map[string]string
+	// targets are all there can be; nil where they are discovered.
+	targets map[named]bool
 }
+
+// named is a target as its definition has it.
+type named struct{ instance, server string }
 
 const (
 	// told is how often a judge hears from each voter: silence for some of these is
@@ -137,34 +138,36 @@ func (c *Council) Define(all map[string]Definition) {
 		if !d.Shared {
 			d.Expected = 1
 		}
-		d.servers = serversOf(d.Targets)
 		if len(d.Discover) == 0 {
-			d.instances = make(map[string]bool, len(d.Targets))
+			d.targets = make(map[named]bool, len(d.Targets))
 			for _, t := range d.Targets {
-				d.instances[t.Text()] = true
+				d.targets[named{t.Text(), t.ServerName}] = true
 			}
 		}
 		defs[name] = &d
 	}
 	news := false
 	for name := range defs {
-		news = news || c.defs[name] == nil
+		news = news || c.defs[name] == nil || c.defs[name].Shared != defs[name].Shared
 	}
-	c.defs = defs
 	for t, s := range c.seats {
 		if d := defs[t.Definition]; d == nil || d.Shared != s.shared {
 			c.leave(s)
 		}
 	}
 	for t, d := range c.dockets {
-		if defs[t.Definition] == nil {
-			c.close(d)
+		switch is, was := defs[t.Definition], c.defs[t.Definition]; {
+		case is == nil:
+			c.close(d, refusedUnknown)
+		case was != nil && was.Shared && !is.Shared:
+			c.close(d, refusedOther) // what others say is of another definition
 		}
 		d.due, d.origin = time.Time{}, nil
 	}
+	c.defs = defs
 	if news {
 		for _, v := range c.voters { // of some votes nothing was understood before
-			v.again = v.again || v.refused > 0
+			v.again = v.again || len(v.denied) > 0
 		}
 	}
 	c.moved = true

@@ -29,22 +29,27 @@ type docket struct {
 	series *emit.Target // nil where it does not write
 	// due is when it is counted again without anything new.
 	due time.Time
+	// opened is when the first vote came.
+	opened time.Time
 }
+
+// young is for how long after that votes tell how the target was before: all that vote
+// have heard meanwhile who judges.
+const young = 2 * leeway
 
 func (c *Council) open(t Target) *docket {
 	d := c.dockets[t]
 	if d == nil {
-		d = &docket{target: t, ballots: map[string]*ballot{}}
+		d = &docket{target: t, ballots: map[string]*ballot{}, opened: time.Now()}
 		c.dockets[t] = d
 	}
 	return d
 }
 
 // close ends a docket; its votes are refused from now on.
-func (c *Council) close(d *docket) {
+func (c *Council) close(d *docket, why string) {
 	for _, b := range d.ballots {
-		b.from.votes[b.id] = nil
-		b.from.refused++
+		b.from.deny(b.id, d.target.Definition, why)
 	}
 	if d.series != nil {
 		c.ended = append(c.ended, d.series)
@@ -87,8 +92,11 @@ func (c *Council) count(d *docket, now time.Time) (changed bool) {
 		d.judge.Vote(s.vote(c))
 		soonest(s.expires)
 	}
-	was := d.last
-	d.last = d.judge.Verdict(verdict.Rules{Quorum: def.Quorum, Fresh: def.fresh(), Expected: def.Expected}, now)
+	was, rules := d.last, verdict.Rules{Quorum: def.Quorum, Fresh: def.fresh(), Expected: def.Expected}
+	if def.Shared && now.Sub(d.opened) < young {
+		d.judge.Recall(rules, now)
+	}
+	d.last = d.judge.Verdict(rules, now)
 	return was.State != d.last.State || was.Page != d.last.Page || was.Words != d.last.Words
 }
 
@@ -108,7 +116,7 @@ func (c *Council) judge(now time.Time) (all []writable) {
 		}
 		c.count(d, now)
 		if d.judge.Votes() == 0 {
-			c.close(d)
+			c.close(d, refusedUnknown)
 			continue
 		}
 		d.due = now.Add(period)

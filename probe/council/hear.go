@@ -12,7 +12,6 @@ import (
 
 	"github.com/atoll-mesh/atoll/probe/compare"
 	"github.com/atoll-mesh/atoll/probe/definition"
-	"github.com/atoll-mesh/atoll/probe/protocol"
 	"github.com/atoll-mesh/atoll/probe/verdict"
 	"github.com/atoll-mesh/atoll/wire/probepb"
 )
@@ -48,9 +47,10 @@ type voter struct {
 	heard   time.Time
 	uplink  string
 	// votes are its votes by its numbers; nil for one that was refused.
-	votes   map[uint64]*docket
-	refused int
-	again   bool
+	votes map[uint64]*docket
+	// denied are those that were, and why.
+	denied map[uint64]denial
+	again  bool
 }
 
 // ballot is one vote as it came.
@@ -74,7 +74,7 @@ func (c *Council) Hear(from Voter, r *probepb.CastRequest) (*probepb.CastRespons
 	case v == nil && len(c.voters) == mostVoters:
 		return nil, fmt.Errorf("vote as %s: %d islands vote already", from.Name, mostVoters)
 	case v == nil:
-		v = &voter{name: from.Name, votes: map[uint64]*docket{}}
+		v = &voter{name: from.Name, votes: map[uint64]*docket{}, denied: map[uint64]denial{}}
 		c.voters[from.Name] = v
 	}
 	if r.GetBegin() {
@@ -109,7 +109,7 @@ func (c *Council) Hear(from Voter, r *probepb.CastRequest) (*probepb.CastRespons
 	if len(touched) > 0 {
 		c.stir()
 	}
-	out := &probepb.CastResponse{Again: len(v.votes) < int(r.GetHeld())}
+	out := &probepb.CastResponse{Again: len(v.votes) < int(r.GetHeld()), Refused: v.denials()}
 	for _, id := range asked {
 		if d := v.votes[id]; d != nil {
 			out.Seen = append(out.Seen, c.seenBy(d, v.name, v.vantage).message(id))
@@ -141,18 +141,15 @@ func (c *Council) forget(v *voter) {
 	for id := range v.votes {
 		c.strike(v, id)
 	}
-	v.refused, v.again = 0, false
+	v.again = false
 }
 
 // strike drops one vote.
 func (c *Council) strike(v *voter, id uint64) {
 	d, ok := v.votes[id]
 	delete(v.votes, id)
-	switch {
-	case !ok:
-	case d == nil:
-		v.refused--
-	default:
+	delete(v.denied, id)
+	if ok && d != nil {
 		delete(d.ballots, v.name)
 		d.judge.Leave(v.name)
 		d.due = time.Time{}
@@ -177,15 +174,17 @@ func (c *Council) accept(v *voter, from Voter, m *probepb.Vote, now time.Time) *
 	}
 	if why != "" {
 		c.m.refused.WithLabelValues(why).Inc()
-		v.votes[m.GetId()] = nil
-		v.refused++
+		v.deny(m.GetId(), t.Definition, why)
 		return nil
 	}
 	d := c.open(t)
 	b := &ballot{from: v, id: m.GetId(), expires: m.GetExpires(), vote: verdict.Vote{
 		State: stateOf(m.GetState()), Since: ago(now, m.GetSinceMs()), Code: m.GetCode(), Words: clip(m.GetWords(), longestWords),
-		Bad: int(m.GetBad()), Of: int(m.GetOf()), Took: short64(m.GetTookUs()),
+		Bad: int(m.GetBad()), Of: int(m.GetOf()), Took: short64(m.GetTookUs()), Measured: ago(now, m.GetAtMs()), Failure: m.GetFailure(),
 	}}
+	for _, one := range m.GetTurns() {
+		b.vote.Turns = append(b.vote.Turns, verdict.Turn{At: ago(now, one.GetAgoMs()), State: stateOf(one.GetState())})
+	}
 	for _, us := range m.GetPhasesUs() {
 		b.vote.Phases = append(b.vote.Phases, short64(us))
 	}
@@ -199,29 +198,6 @@ func (c *Council) accept(v *voter, from Voter, m *probepb.Vote, now time.Time) *
 	return d
 }
 
-// Why votes are refused.
-const (
-	refusedUnknown   = "unknown_target"
-	refusedMalformed = "malformed"
-	refusedSelected  = "not_selected"
-	refusedMany      = "too_many"
-	refusedTwice     = "twice"
-)
-
-func (c *Council) refuse(t Target, from Voter, m *probepb.Vote) string {
-	d := c.defs[t.Definition]
-	switch {
-	case d == nil || !d.Shared || d.instances != nil && !d.instances[t.Instance]:
-		return refusedUnknown
-	case !d.From.Selects(from.Labels):
-		return refusedSelected
-	case !t.plain(m.GetTarget().GetLabels()), m.GetState() > uint32(verdict.Down), m.GetBad() > m.GetOf(), m.GetOf() > definition.LongestHistory,
-		len(m.GetPhasesUs()) > int(protocol.Phases), !plainCode(m.GetCode()), !plainAnswer(m.GetAnswer()):
-		return refusedMalformed
-	}
-	return ""
-}
-
 // plain reports whether the target can be one of a definition.
 func (t *Target) plain(pairs []string) bool {
 	if t.Instance == "" || len(t.Instance) > longestName || !utf8.ValidString(t.Instance) || len(pairs)%2 != 0 || len(pairs) > 2*mostPairs || len(t.Labels) > longestPairs {
@@ -232,7 +208,7 @@ func (t *Target) plain(pairs []string) bool {
 	}
 	for i := 0; i < len(pairs); i += 2 {
 		name := pairs[i]
-		if !model.UTF8Validation.IsValidLabelName(name) || strings.HasPrefix(name, "__") || slices.Contains(definition.ReservedLabels(), name) ||
+		if !model.UTF8Validation.IsValidLabelName(name) || strings.HasPrefix(name, "__") || name != definition.ServerLabel && slices.Contains(definition.ReservedLabels(), name) ||
 			!utf8.ValidString(pairs[i+1]) || i > 0 && name <= pairs[i-2] {
 			return false
 		}

@@ -76,6 +76,10 @@ func TestRefused(t *testing.T) {
 		"odd labels":          {"eu", voteOn(1, "host-0", pairs("a")), false},
 		"labels twice":        {"eu", voteOn(1, "host-0", pairs("a", "1", "a", "2")), false},
 		"bytes":               {"eu", voteOn(1, "host-0", pairs("a", "\xff\xfe")), false},
+		"another server":      {"eu", voteOn(1, "host-0", pairs("server_name", "x")), false},
+		"no failure's ID":     {"eu", voteOn(1, "host-0", func(v *probepb.Vote) { v.Failure = "01x" }), false},
+		"turns in disorder":   {"eu", voteOn(1, "host-0", func(v *probepb.Vote) { v.Turns = []*probepb.Turn{{AgoMs: 1}, {AgoMs: 2}} }), false},
+		"too many turns":      {"eu", voteOn(1, "host-0", func(v *probepb.Vote) { v.Turns = make([]*probepb.Turn, verdict.MostTurns+1) }), false},
 		"long":                {"eu", voteOn(1, "host-0", pairs("a", strings.Repeat("x", 5000))), false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -87,6 +91,9 @@ func TestRefused(t *testing.T) {
 			}
 			if got := len(c.dockets) == 1; got != test.want {
 				t.Errorf("counts: %v, want %v", got, test.want)
+			}
+			if refused := answer.GetRefused(); len(refused) != 0 == test.want {
+				t.Errorf("the voter is told %v", refused)
 			}
 		})
 	}
@@ -268,7 +275,7 @@ func FuzzRead(f *testing.F) {
 		if proto.Unmarshal(text, r) != nil {
 			return
 		}
-		for _, v := range read("there", r) {
+		for _, v := range (Filter{}).read("there", r) {
 			if v.State > verdict.Down || len(v.Words) > longestSentence || v.Instance == "" {
 				t.Errorf("%+v", v)
 			}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/prometheus/model/labels"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/atoll-mesh/atoll/probe/compare"
@@ -18,6 +19,10 @@ import (
 // Filter selects verdicts; what is empty selects all.
 type Filter struct {
 	Definition, Instance, State string
+	// Vantage leaves out the votes of all others, and targets without one of it.
+	Vantage string
+	// After leaves out all targets up to this one, in the order of the list; nil for none.
+	After *Target
 	// Limit is how many verdicts there are at most, 0 for MostListed.
 	Limit int
 }
@@ -45,12 +50,11 @@ type Verdict struct {
 // matches also leaves out what another island says.
 func (f Filter) matches(d *docket) bool {
 	return d.lead && (f.Definition == "" || f.Definition == d.target.Definition) && (f.Instance == "" || f.Instance == d.target.Instance) &&
-		(f.State == "" || f.State == d.last.State.String())
+		(f.State == "" || f.State == d.last.State.String()) && (f.Vantage == "" || d.judge.Has(f.Vantage)) &&
+		(f.After == nil || d.target.compare(f.After) > 0)
 }
 
-func byTarget(a, b Verdict) int {
-	return cmp.Or(cmp.Compare(a.Definition, b.Definition), cmp.Compare(a.Instance, b.Instance), cmp.Compare(a.Address, b.Address), cmp.Compare(a.Labels, b.Labels))
-}
+func byTarget(a, b Verdict) int { return a.compare(&b.Target) }
 
 // Here lists the verdicts that this island judges, in order of targets, and how many
 // were left off.
@@ -59,6 +63,7 @@ func (c *Council) Here(f Filter) (all []Verdict, leftOff int) {
 	for _, d := range c.dockets {
 		if f.matches(d) {
 			all = append(all, c.verdictOn(d))
+			all[len(all)-1].only(f.Vantage)
 		}
 	}
 	c.mu.Unlock()
@@ -83,17 +88,34 @@ func (c *Council) verdictOn(d *docket) Verdict {
 	return v
 }
 
-// On is the verdict on a target that is judged here, also as the second of two; the
-// worst one where several go by that name.
-func (c *Council) On(definition, instance, address string) (v Verdict, ok bool) {
+// only leaves out the votes of all vantages but one.
+func (v *Verdict) only(vantage string) {
+	if vantage == "" {
+		return
+	}
+	for _, list := range lists(&v.Verdict) {
+		var kept []verdict.Vote
+		for _, vote := range *list {
+			if vote.Vantage.Name == vantage {
+				kept = append(kept, vote)
+			}
+		}
+		*list = kept
+	}
+}
+
+// On is the verdict on a target that is judged here, also as the second of two: of those
+// that go by that name the one that fits the labels best, and of these the worst.
+func (c *Council) On(definition, instance, address string, ls labels.Labels) (v Verdict, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if d := c.dockets[Target{Definition: definition, Instance: instance, Address: address}]; d != nil {
-		return c.verdictOn(d), true
-	}
-	for t, d := range c.dockets { // with labels of its own
-		if t.Definition == definition && t.Instance == instance && t.Address == address && (!ok || d.last.State > v.State) {
-			v, ok = c.verdictOn(d), true
+	best := 0
+	for t, d := range c.dockets {
+		if t.Definition != definition || t.Instance != instance || t.Address != address {
+			continue
+		}
+		if score, fits := t.Fit(ls); fits && (!ok || score > best || score == best && d.last.State > v.State) {
+			v, best, ok = c.verdictOn(d), score, true
 		}
 	}
 	return v, ok
@@ -104,6 +126,11 @@ func (c *Council) On(definition, instance, address string) (v Verdict, ok bool) 
 func (c *Council) Everywhere(ctx context.Context, f Filter) (all []Verdict, leftOff int, missing map[string]string) {
 	all, leftOff = c.Here(f)
 	missing = map[string]string{}
+	// ends are where lists were cut off: nothing beyond them is whole.
+	var ends []Target
+	if leftOff > 0 && len(all) > 0 {
+		ends = append(ends, all[len(all)-1].Target)
+	}
 	if c.o.Mesh == nil {
 		return all, leftOff, missing
 	}
@@ -120,7 +147,7 @@ func (c *Council) Everywhere(ctx context.Context, f Filter) (all []Verdict, left
 		}
 		asked.Go(func() {
 			answer, err := c.o.Mesh.List(ctx, judge, &probepb.ListRequest{
-				Definition: f.Definition, Instance: f.Instance, State: f.State, Limit: uint32(max(f.Limit, 0)),
+				Definition: f.Definition, Instance: f.Instance, State: f.State, Limit: uint32(max(f.Limit, 0)), Vantage: f.Vantage, After: f.after(),
 			})
 			mu.Lock()
 			defer mu.Unlock()
@@ -128,7 +155,11 @@ func (c *Council) Everywhere(ctx context.Context, f Filter) (all []Verdict, left
 				missing[judge] = err.Error()
 				return
 			}
-			all, leftOff = append(all, read(judge, answer)...), leftOff+int(answer.GetLeftOff())
+			some := f.read(judge, answer)
+			if answer.GetLeftOff() > 0 && len(some) > 0 {
+				ends = append(ends, some[len(some)-1].Target)
+			}
+			all, leftOff = append(all, some...), leftOff+int(answer.GetLeftOff())
 		})
 	}
 	asked.Wait()
@@ -137,8 +168,21 @@ func (c *Council) Everywhere(ctx context.Context, f Filter) (all []Verdict, left
 		return cmp.Or(byTarget(a, b), cmp.Compare(b.votes(), a.votes()), cmp.Compare(a.Judge, b.Judge))
 	})
 	all = slices.CompactFunc(all, func(a, b Verdict) bool { return byTarget(a, b) == 0 })
+	whole := slices.IndexFunc(all, func(v Verdict) bool {
+		return slices.ContainsFunc(ends, func(end Target) bool { return v.compare(&end) > 0 })
+	})
+	if whole >= 0 {
+		all, leftOff = all[:whole], leftOff+len(all)-whole
+	}
 	all, more := f.cut(all)
 	return all, leftOff + more, missing
+}
+
+func (f Filter) after() *probepb.Target {
+	if f.After == nil {
+		return nil
+	}
+	return f.After.message()
 }
 
 func (v *Verdict) votes() int { return len(v.Failing) + len(v.Slow) + len(v.Fine) }
@@ -150,7 +194,14 @@ func lists(v *verdict.Verdict) [5]*[]verdict.Vote {
 
 // Answer answers another island.
 func (c *Council) Answer(r *probepb.ListRequest) *probepb.ListResponse {
-	all, left := c.Here(Filter{Definition: r.GetDefinition(), Instance: r.GetInstance(), State: r.GetState(), Limit: int(min(r.GetLimit(), MostListed))})
+	f := Filter{
+		Definition: r.GetDefinition(), Instance: r.GetInstance(), State: r.GetState(), Limit: int(min(r.GetLimit(), MostListed)), Vantage: r.GetVantage(),
+	}
+	if r.GetAfter() != nil {
+		after := targetOf(r.GetAfter())
+		f.After = &after
+	}
+	all, left := c.Here(f)
 	out := &probepb.ListResponse{}
 	size := 0
 	for i := range all {
@@ -178,10 +229,10 @@ func (v *Verdict) message() *probepb.Verdict {
 			one := &probepb.Ballot{
 				Vantage: b.Vantage.Name, Region: b.Vantage.Region, Country: b.Vantage.Country, Isp: b.Vantage.ISP, Counted: uint32(i + 1),
 				SinceMs: b.Since.UnixMilli(), AtMs: b.At.UnixMilli(), Code: b.Code, Words: b.Words, Bad: uint32(b.Bad), Of: uint32(b.Of),
-				Uplink: b.Uplink, TookUs: micro(b.Took),
+				Uplink: b.Uplink, TookUs: micro(b.Took), PhasesUs: phasesMessage(b.Phases), State: uint32(b.State), Failure: b.Failure,
 			}
-			for _, p := range b.Phases {
-				one.PhasesUs = append(one.PhasesUs, micro(p))
+			if !b.Measured.IsZero() {
+				one.MeasuredMs = b.Measured.UnixMilli()
 			}
 			m.Ballots = append(m.Ballots, one)
 		}
@@ -190,10 +241,10 @@ func (v *Verdict) message() *probepb.Verdict {
 }
 
 // read takes what another island answered, which may be anything.
-func read(judge string, r *probepb.ListResponse) (all []Verdict) {
+func (f Filter) read(judge string, r *probepb.ListResponse) (all []Verdict) {
 	for _, m := range r.GetVerdicts()[:min(len(r.GetVerdicts()), MostListed)] {
 		t := targetOf(m.GetTarget())
-		if !t.plain(m.GetTarget().GetLabels()) {
+		if !t.plain(m.GetTarget().GetLabels()) || f.After != nil && t.compare(f.After) <= 0 {
 			continue
 		}
 		t.Definition = clip(t.Definition, longestPlace)
@@ -209,6 +260,7 @@ func read(judge string, r *probepb.ListResponse) (all []Verdict) {
 		for _, one := range m.GetDifferences()[:min(len(m.GetDifferences()), mostDifferences)] {
 			v.Differences = append(v.Differences, differenceOf(one))
 		}
+		v.only(f.Vantage)
 		all = append(all, v)
 	}
 	return all
@@ -224,7 +276,13 @@ func voteOf(b *probepb.Ballot) verdict.Vote {
 			Country: clip(b.GetCountry(), longestPlace), ISP: clip(b.GetIsp(), longestPlace),
 		},
 		Since: time.UnixMilli(b.GetSinceMs()), At: time.UnixMilli(b.GetAtMs()), Code: clip(b.GetCode(), longestCode), Words: short(b.GetWords()),
-		Bad: int(b.GetBad()), Of: int(b.GetOf()), Uplink: short(b.GetUplink()), Took: short64(b.GetTookUs()),
+		Bad: int(b.GetBad()), Of: int(b.GetOf()), Uplink: short(b.GetUplink()), Took: short64(b.GetTookUs()), State: stateOf(b.GetState()),
+	}
+	if ms := b.GetMeasuredMs(); ms > 0 {
+		v.Measured = time.UnixMilli(ms)
+	}
+	if plainFailure(b.GetFailure()) {
+		v.Failure = b.GetFailure()
 	}
 	for _, us := range b.GetPhasesUs()[:min(len(b.GetPhasesUs()), int(protocol.Phases))] {
 		v.Phases = append(v.Phases, short64(us))

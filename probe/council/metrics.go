@@ -33,7 +33,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "atoll_probe_votes_messages_total", Help: "Messages of votes to other islands, by result: ok or failed.",
 		}, []string{"result"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "atoll_probe_votes_refused_total", Help: "Votes of other islands that do not count, by reason: unknown_target (no such definition or target here), not_selected (the definition does not select the voter), malformed, too_many, twice.",
+			Name: "atoll_probe_votes_refused_total", Help: "Votes of other islands that do not count, by reason: unknown_target (no such definition or target here), other_definition (this island has one of its own by that name), not_selected (the definition does not select the voter), malformed, too_many, twice.",
 		}, []string{"reason"}),
 		asks: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "atoll_probe_origin_asks_total", Help: "Questions to origins that vantages' answers are compared with, by result: ok or failed.",
@@ -49,7 +49,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		m.casts.WithLabelValues(result)
 		m.asks.WithLabelValues(result)
 	}
-	for _, reason := range []string{refusedUnknown, refusedSelected, refusedMalformed, refusedMany, refusedTwice} {
+	for _, reason := range []string{refusedUnknown, refusedOther, refusedSelected, refusedMalformed, refusedMany, refusedTwice} {
 		m.refused.WithLabelValues(reason)
 	}
 	if reg == nil {

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/atoll-mesh/atoll/probe/compare"
-	"github.com/atoll-mesh/atoll/probe/definition"
 )
 
 // origin is what stands behind the edges of a target, as the first judge finds it. All
@@ -75,7 +74,7 @@ func (c *Council) inquiries(now time.Time) (all []*origin) {
 }
 
 func (c *Council) origin(d *docket, def *Definition) *origin {
-	url, host := compare.Behind(def.Compare.Origin, d.target.Instance, def.serverName(d.target.Instance))
+	url, host := compare.Behind(def.Compare.Origin, d.target.Instance, d.target.server())
 	key := strings.Join([]string{def.Name, url, host}, sep)
 	o := c.origins[key]
 	if o == nil {
@@ -83,19 +82,6 @@ func (c *Council) origin(d *docket, def *Definition) *origin {
 		c.origins[key] = o
 	}
 	return o
-}
-
-// serverName is what a target asks for where it is an address, "" for its own name.
-func (d *Definition) serverName(instance string) string { return d.servers[instance] }
-
-func serversOf(targets []definition.Target) map[string]string {
-	all := map[string]string{}
-	for _, t := range targets {
-		if t.ServerName != "" {
-			all[t.Text()] = t.ServerName
-		}
-	}
-	return all
 }
 
 // ask asks one origin.

@@ -29,10 +29,17 @@ type seat struct {
 	shared bool
 	host   string
 	view   verdict.View
-	// took and phases are of the newest probe that agrees with the view.
-	took    time.Duration
-	phases  []time.Duration
-	expires int64
+	// took and phases are of the newest probe that agrees with the view, and measured is
+	// when that was.
+	took     time.Duration
+	phases   []time.Duration
+	measured time.Time
+	expires  int64
+	// failure is the ID of the evidence, "" while the view is up.
+	failure string
+	// figure is the duration that was told last, and figured when that was.
+	figure  time.Duration
+	figured time.Time
 	// answer is the newest one, until the target is down.
 	answer *compare.Answer
 	// code and bad are what was told last.
@@ -70,11 +77,14 @@ func (c *Council) Observe(t Target, o Outcome) (turned bool) {
 	before := s.view.State()
 	changed := s.view.Add(o.Outcome, d.History)
 	if o.State == s.view.State() || changed {
-		s.took, s.phases = o.Took, append(s.phases[:0], o.Phases...)
+		s.took, s.phases, s.measured = o.Took, append(s.phases[:0], o.Phases...), o.At
+	}
+	if s.view.State() == verdict.Up {
+		s.failure = ""
 	}
 	bad, _ := s.view.Recent()
 	answered := s.answers(d, o.Answer)
-	small := answered || s.code != s.view.Why().Code || s.bad != bad || s.expires != o.Expires && o.Expires != 0
+	small := answered || s.code != s.view.Why().Code || s.bad != bad || s.drifts(o.At) || s.expires != o.Expires && o.Expires != 0
 	s.code, s.bad = s.view.Why().Code, bad
 	if o.Expires != 0 {
 		s.expires = o.Expires
@@ -89,6 +99,31 @@ func (c *Council) Observe(t Target, o Outcome) (turned bool) {
 		}
 	}
 	return s.view.State() > max(before, verdict.Up)
+}
+
+const (
+	// figureAge is how often figures are told anew that changed, figureNoise what they may
+	// change by.
+	figureAge   = time.Minute
+	figureNoise = 5 * time.Millisecond
+)
+
+// drifts tells that others know a duration that is half or twice what it is now.
+func (s *seat) drifts(now time.Time) bool {
+	const much = 2
+	low, high := min(s.took, s.figure), max(s.took, s.figure)
+	return now.Sub(s.figured) >= figureAge && high > much*low && high-low > figureNoise
+}
+
+// Evidence has the judges know where it is found out why a target is not up for this
+// island.
+func (c *Council) Evidence(t Target, failure string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.seats[t]; s != nil && s.view.State() > verdict.Up && s.failure != failure {
+		s.failure = failure
+		c.tell(s)
+	}
 }
 
 // answers takes an answer to compare, and reports whether it is another one. That a
@@ -189,7 +224,8 @@ func (s *seat) vote(c *Council) verdict.Vote {
 	bad, of := s.view.Recent()
 	return verdict.Vote{
 		Vantage: c.self, State: s.view.State(), Since: s.view.Since(), At: last.At, Code: why.Code, Words: why.Words,
-		Bad: bad, Of: of, Took: s.took, Phases: slices.Clone(s.phases), Uplink: c.uplink,
+		Bad: bad, Of: of, Took: s.took, Phases: slices.Clone(s.phases), Measured: s.measured, Uplink: c.uplink,
+		Turns: s.view.Turns(time.Now()), Failure: s.failure,
 	}
 }
 
@@ -250,16 +286,25 @@ func (c *Council) look(now time.Time) {
 
 // Others are vantages that see a target as it should be, at most three, the nearest
 // first.
-func (c *Council) Others(definition, instance, address string) []string {
+func (c *Council) Others(t Target) []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s := c.seats[Target{Definition: definition, Instance: instance, Address: address}]; s != nil {
+	if s := c.seats[t]; s != nil {
 		return slices.Clone(s.seen.names)
 	}
-	for t, s := range c.seats { // with labels of its own
-		if t.Definition == definition && t.Instance == instance && t.Address == address && s.seen.fine > 0 {
-			return slices.Clone(s.seen.names)
+	return nil
+}
+
+// Standing is how this island's own way out is: how many targets it probes, how many of
+// these are not up for it, and, where that is its own fault, 1 or, where no other can be
+// asked, 2, and why.
+func (c *Council) Standing() (targets, failing, blind int, uplink string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.seats {
+		if s.view.State() > verdict.Up {
+			failing++
 		}
 	}
-	return nil
+	return len(c.seats), failing, int(c.blind), c.uplink
 }

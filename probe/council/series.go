@@ -16,6 +16,7 @@ import (
 // The series of verdicts.
 const (
 	State    = "probe_state"
+	Since    = "probe_state_since_seconds"
 	Vantages = "probe_vantages"
 	Page     = "probe_page"
 	Expires  = "probe_certificate_expires_seconds"
@@ -43,6 +44,10 @@ func (d *docket) samples() []protocol.Sample {
 			page = 1
 		}
 		out = append(out, protocol.Sample{Name: Page, Value: page})
+		if v.State != verdict.Unknown {
+			const milli = 1000
+			out = append(out, protocol.Sample{Name: Since, Value: float64(v.Since.UnixMilli()) / milli})
+		}
 	}
 	if d.expires != 0 {
 		out = append(out, protocol.Sample{Name: Expires, Value: float64(d.expires)})

@@ -1,11 +1,13 @@
 package council
 
 import (
+	"cmp"
 	"net/netip"
 	"strings"
 
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/atoll-mesh/atoll/probe/definition"
 	"github.com/atoll-mesh/atoll/wire/probepb"
 )
 
@@ -14,7 +16,7 @@ type Target struct {
 	// Definition and Instance are the labels job and instance. Address is set where each
 	// address of a name is a target.
 	Definition, Instance, Address string
-	// Labels are the target's own, as Pack made them.
+	// Labels are the target's own, name and value in turn, as NewTarget joins them.
 	Labels string
 }
 
@@ -31,6 +33,14 @@ func NewTarget(definition, instance string, address netip.Addr, own labels.Label
 	own.Range(func(l labels.Label) { pairs = append(pairs, l.Name, l.Value) })
 	t.Labels = strings.Join(pairs, sep)
 	return t
+}
+
+// Pack writes the target's own labels as text, which Unpack reads.
+func (t *Target) Pack() string { return strings.ReplaceAll(t.Labels, sep, "\x00") }
+
+// Unpack names a target by its parts, labels as Pack wrote them.
+func Unpack(definition, instance, address, labels string) *Target {
+	return &Target{Definition: definition, Instance: instance, Address: address, Labels: strings.ReplaceAll(labels, "\x00", sep)}
 }
 
 // pairs are the target's own labels, name and value in turn.
@@ -51,6 +61,36 @@ func (t *Target) Own() map[string]string {
 		out[pairs[0]] = pairs[1]
 	}
 	return out
+}
+
+// server is the name that is asked for where the target is an address, "" for its own.
+func (t *Target) server() string {
+	for pairs := t.pairs(); len(pairs) > 1; pairs = pairs[2:] {
+		if pairs[0] == definition.ServerLabel {
+			return pairs[1]
+		}
+	}
+	return ""
+}
+
+// Fit tells how well a target goes with the labels of somebody's series or alert, which
+// may have lost some: the more the better, false if one is another.
+func (t *Target) Fit(ls labels.Labels) (score int, ok bool) {
+	for pairs := t.pairs(); len(pairs) > 1; pairs = pairs[2:] {
+		switch ls.Get(pairs[0]) {
+		case pairs[1]:
+			score++
+		case "":
+			score--
+		default:
+			return 0, false
+		}
+	}
+	return score, true
+}
+
+func (t *Target) compare(o *Target) int {
+	return cmp.Or(cmp.Compare(t.Definition, o.Definition), cmp.Compare(t.Instance, o.Instance), cmp.Compare(t.Address, o.Address), cmp.Compare(t.Labels, o.Labels))
 }
 
 func (t *Target) message() *probepb.Target {

@@ -60,9 +60,12 @@ func span[T int | int64 | float64 | uint16 | time.Duration](m *mistakes, field s
 	}
 }
 
+// ServerLabel tells targets apart that differ in server_name.
+const ServerLabel = "server_name"
+
 // ReservedLabels are set by the island itself.
 func ReservedLabels() []string {
-	return []string{"job", "instance", "address", "vantage", "region", "geohash", "isp", "phase", "reason"}
+	return []string{"job", "instance", ServerLabel, "address", "vantage", "region", "geohash", "isp", "phase", "reason"}
 }
 
 // fill gives what is left out its default.

@@ -29,7 +29,9 @@ type Manifest struct {
 	// Target is the label instance; Address is set where each address is a target.
 	Target  string `json:"target"`
 	Address string `json:"address,omitempty"`
-	Vantage string `json:"vantage"`
+	// Labels are the target's own.
+	Labels  map[string]string `json:"labels,omitempty"`
+	Vantage string            `json:"vantage"`
 	// Role is Failing or Healthy.
 	Role string `json:"role"`
 	// At is when the probe failed, by the clock of where it failed; Began and Gathered

@@ -87,9 +87,13 @@ func New(o Options) (*Store, error) {
 	return s, nil
 }
 
+// ErrNoRoom is of a bundle for which there is no room on the disk.
+var ErrNoRoom = errors.New("there is no room")
+
 // Put keeps a bundle, and lets older ones go for it. A bundle that alone is larger
-// than the store is refused.
-func (s *Store) Put(m *Manifest) error {
+// than the store is refused, and one of whose size crowded says why it may not be
+// written; nil takes all.
+func (s *Store) Put(m *Manifest, crowded func(size uint64) string) error {
 	content, err := archive(m)
 	if err != nil {
 		return fmt.Errorf("keep evidence: %w", err)
@@ -103,6 +107,11 @@ func (s *Store) Put(m *Manifest) error {
 	at, there := s.find(m.Failure)
 	if there {
 		return fmt.Errorf("keep evidence: %s is there already", m.Failure)
+	}
+	if crowded != nil {
+		if words := crowded(uint64(size)); words != "" {
+			return fmt.Errorf("%w: %s", ErrNoRoom, words)
+		}
 	}
 	if err := durable.Write(s.path(m.Failure), 0o600, content); err != nil {
 		return fmt.Errorf("keep evidence: %w", err)
@@ -247,6 +256,9 @@ func (s *Store) remember(m *Manifest) {
 func (s *Store) find(id string) (at int, ok bool) {
 	return slices.BinarySearchFunc(s.kept, id, func(k kept, id string) int { return cmp.Compare(k.id, id) })
 }
+
+// Dir is where bundles are kept. It need not be there yet.
+func (s *Store) Dir() string { return s.dir }
 
 // Room is how many bundles are kept, and their bytes.
 func (s *Store) Room() (bundles int, size int64) {

@@ -53,10 +53,10 @@ func TestKeptOverRestarts(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "evidence")
 	s := open(t, dir, 1<<20)
 	want := bundle(noon, 1, 1000)
-	if err := s.Put(want); err != nil {
+	if err := s.Put(want, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Put(bundle(noon, 1, 10)); err == nil {
+	if err := s.Put(bundle(noon, 1, 10), nil); err == nil {
 		t.Error("an ID was taken twice")
 	}
 	// What a crash leaves, and what is somebody else's.
@@ -101,11 +101,11 @@ func TestKeptOverRestarts(t *testing.T) {
 
 func TestRoom(t *testing.T) {
 	s := open(t, t.TempDir(), 10_000)
-	if err := s.Put(bundle(noon, 0, 20_000)); err == nil || !strings.Contains(err.Error(), "at most 10000") {
+	if err := s.Put(bundle(noon, 0, 20_000), nil); err == nil || !strings.Contains(err.Error(), "at most 10000") {
 		t.Errorf("a bundle larger than the store: %v", err)
 	}
 	for n := range 10 {
-		if err := s.Put(bundle(noon.Add(time.Duration(n)*time.Minute), n, 2000)); err != nil {
+		if err := s.Put(bundle(noon.Add(time.Duration(n)*time.Minute), n, 2000), nil); err != nil {
 			t.Fatal(err)
 		}
 		if _, size := s.Room(); size > 10_000 {
@@ -146,7 +146,7 @@ func TestLost(t *testing.T) {
 	if err := os.WriteFile(dir, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Put(bundle(noon, 1, 10)); err == nil {
+	if err := s.Put(bundle(noon, 1, 10), nil); err == nil {
 		t.Error("kept nowhere")
 	}
 	if n, size := s.Room(); n != 0 || size != 0 {
@@ -171,7 +171,7 @@ func TestRefused(t *testing.T) {
 	} {
 		m := bundle(noon, 1, 10)
 		change(m)
-		if err := s.Put(m); err == nil {
+		if err := s.Put(m, nil); err == nil {
 			t.Errorf("%s: taken", name)
 		}
 	}

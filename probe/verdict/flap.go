@@ -19,6 +19,7 @@ type change struct {
 type flaps struct {
 	changes []change
 	held    bool
+	since   time.Time // of the worst state, where it is held
 }
 
 func (f *flaps) add(to State, now time.Time) {
@@ -32,9 +33,20 @@ func (f *flaps) add(to State, now time.Time) {
 		copy(f.changes, f.changes[1:])
 		f.changes[len(f.changes)-1] = change{now, to}
 	}
-	if len(f.changes) >= flapChanges {
-		f.held = true
+	if len(f.changes) >= flapChanges && !f.held {
+		f.held, f.since = true, f.began()
 	}
+}
+
+// began is when the worst state of late was entered first.
+func (f *flaps) began() (at time.Time) {
+	worst := Unknown
+	for _, c := range f.changes {
+		if c.to > worst {
+			worst, at = c.to, c.at
+		}
+	}
+	return at
 }
 
 // hold returns the worst state of late, and whether it is to be held.

@@ -62,6 +62,12 @@ func (j *Judge) Vote(v Vote) {
 // Leave forgets a vantage that does not probe the target any more.
 func (j *Judge) Leave(vantage string) { delete(j.votes, vantage) }
 
+// Has reports whether a vantage has voted.
+func (j *Judge) Has(vantage string) bool {
+	_, ok := j.votes[vantage]
+	return ok
+}
+
 // Votes is how many vantages have voted.
 func (j *Judge) Votes() int { return len(j.votes) }
 
@@ -69,24 +75,70 @@ func (j *Judge) Votes() int { return len(j.votes) }
 func (j *Judge) Verdict(r Rules, now time.Time) Verdict {
 	v := j.count(r, now)
 	raw, since := v.decide(r)
-	if raw != j.state {
-		// Votes come one after the other: the state began when the first of those saw it
-		// that see it now, unless another state lay between.
-		if raw == Unknown || since.Before(j.since) {
-			since = now
-		}
-		j.flaps.add(raw, now)
-		j.state, j.since = raw, since
-	}
+	j.turn(raw, since, now)
 	v.State, v.Since = j.state, j.since
 	if worst, held := j.flaps.hold(now); held {
 		v.Flapping = true
-		v.State = max(v.State, worst)
+		v.State, v.Since = max(v.State, worst), j.flaps.since
 	}
 	v.PageQuorum = pageQuorum(r, v.voters())
 	v.Page = v.State == Down && len(v.Failing) >= v.PageQuorum
 	v.Words = v.sentence(r, now)
 	return v
+}
+
+func (j *Judge) turn(raw State, since, now time.Time) {
+	if raw == j.state {
+		return
+	}
+	// Votes come one after the other: the state began when the first of those saw it
+	// that see it now, unless another state lay between.
+	if raw == Unknown || since.Before(j.since) {
+		since = now
+	}
+	j.flaps.add(raw, now)
+	j.state, j.since = raw, since
+}
+
+// Recall has a judge that comes new to a target know what one knows that was there all
+// the time, as far as the votes tell: it counts them at each moment of late at which one
+// of them changed.
+func (j *Judge) Recall(r Rules, now time.Time) {
+	var past Judge
+	var moments []time.Time
+	for _, v := range j.votes {
+		for _, t := range v.Turns {
+			moments = append(moments, t.At)
+		}
+	}
+	slices.SortFunc(moments, time.Time.Compare)
+	for _, at := range moments {
+		then := Judge{votes: make(map[string]Vote, len(j.votes))}
+		for name, v := range j.votes {
+			if v, known := v.then(at); known {
+				then.votes[name] = v
+			}
+		}
+		v := then.count(r, now)
+		raw, since := v.decide(r)
+		past.flaps.hold(at) // it may have been calm for long
+		past.turn(raw, since, at)
+	}
+	j.state, j.since, j.flaps = past.state, past.since, past.flaps
+}
+
+// then is what the vantage said at a time, if it said anything.
+func (v Vote) then(at time.Time) (Vote, bool) {
+	if len(v.Turns) == 0 {
+		return v, !v.Since.After(at)
+	}
+	for _, t := range slices.Backward(v.Turns) {
+		if !t.At.After(at) {
+			v.State, v.Since = t.State, t.At
+			return v, true
+		}
+	}
+	return v, false
 }
 
 func (j *Judge) count(r Rules, now time.Time) (v Verdict) {

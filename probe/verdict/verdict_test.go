@@ -249,3 +249,53 @@ func TestOld(t *testing.T) {
 		t.Errorf("a vantage that left still votes: %s", got.State)
 	}
 }
+
+// TestRecall: who comes to a target late knows what one knows that was there from the
+// beginning, whatever happened in the last ten minutes.
+func TestRecall(t *testing.T) {
+	flapped := 0
+	for seed := range uint64(500) {
+		rnd := rand.New(rand.NewPCG(seed, 2))
+		r := Rules{Fresh: time.Minute, Expected: 3, Quorum: definition.Quorum{Down: 1 + rnd.IntN(3)}}
+		var views [3]View
+		var always, late Judge
+		say := func(j *Judge, i int, at time.Time) {
+			why := views[i].Why()
+			j.Vote(Vote{
+				Vantage: Vantage{Name: fmt.Sprint(i)}, State: views[i].State(), Since: views[i].Since(), At: at, Code: why.Code, Turns: views[i].Turns(at),
+			})
+		}
+		at := noon
+		for i := range views { // all know it before anything happens
+			views[i].Add(Outcome{At: at, State: Up}, definition.History{})
+			say(&always, i, at)
+		}
+		always.Verdict(r, at)
+		for range 1 + rnd.IntN(60) {
+			at = at.Add(time.Duration(1+rnd.IntN(20)) * time.Second)
+			i := rnd.IntN(len(views))
+			views[i].Add(Outcome{At: at, State: []State{Up, Up, Down}[rnd.IntN(3)]}, definition.History{})
+			for i := range views {
+				say(&always, i, at)
+			}
+			always.Verdict(r, at)
+		}
+		if at.Sub(noon) > flapWindow {
+			at = at.Add(time.Second) // what is forgotten by then need not agree
+		}
+		for i := range views {
+			say(&late, i, at)
+		}
+		late.Recall(r, at)
+		want, got := always.Verdict(r, at), late.Verdict(r, at)
+		if want.Flapping {
+			flapped++
+		}
+		if want.State != got.State || want.Flapping != got.Flapping || at.Sub(noon) < flapWindow && !want.Since.Equal(got.Since) {
+			t.Errorf("seed %d, after %s: %s, flapping %v, since %s; want %s, %v, %s", seed, at.Sub(noon), got.State, got.Flapping, got.Since, want.State, want.Flapping, want.Since)
+		}
+	}
+	if flapped < 50 {
+		t.Errorf("%d of the targets flapped: this test says nothing", flapped)
+	}
+}

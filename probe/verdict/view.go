@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"slices"
 	"time"
 
 	"github.com/atoll-mesh/atoll/probe/definition"
@@ -46,7 +47,19 @@ type View struct {
 	why Outcome
 	// recent are the states of the last results, the newest last.
 	recent []State
+	// turns are as Turns returns them, and older ones.
+	turns []Turn
 }
+
+// Turn is when a state began.
+type Turn struct {
+	At    time.Time
+	State State
+}
+
+// MostTurns bounds those of a vote. Of one that turns more often than every 20 s the
+// judge who comes late knows that it flaps, but perhaps not since when.
+const MostTurns = 32
 
 // Add takes the next outcome. With damping "2 of 3" the view changes once 2 of the
 // last 3 results are at least that bad, or that good; with none at each. The first
@@ -67,12 +80,39 @@ func (v *View) Add(o Outcome, damp definition.History) (changed bool) {
 		next = v.nth(need, false)
 	}
 	if changed = next != v.state; changed {
-		v.state, v.since = next, o.At
+		v.turn(next, o.At)
 	}
 	if o.State == v.state || changed {
 		v.why = o
 	}
 	return changed
+}
+
+func (v *View) turn(next State, at time.Time) {
+	switch {
+	case v.state == Unknown: // before it nothing was known
+	case len(v.turns) == 0:
+		v.turns = append(v.turns, Turn{v.since, v.state}, Turn{at, next})
+	default:
+		v.turns = append(v.turns, Turn{at, next})
+	}
+	if over := len(v.turns) - MostTurns; over > 0 {
+		v.turns = slices.Delete(v.turns, 0, over)
+	}
+	v.state, v.since = next, at
+}
+
+// Turns are the changes of the last ten minutes, the oldest first, after the state that
+// was before them. They tell another judge how the target has been.
+func (v *View) Turns(now time.Time) []Turn {
+	n := 0
+	for n+1 < len(v.turns) && now.Sub(v.turns[n+1].At) > flapWindow {
+		n++
+	}
+	if v.turns = slices.Delete(v.turns, 0, n); len(v.turns) < 2 {
+		v.turns = nil
+	}
+	return slices.Clone(v.turns)
 }
 
 func (v *View) count(is func(State) bool) (n int) {

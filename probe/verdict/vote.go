@@ -20,10 +20,15 @@ type Vote struct {
 	Code, Words string
 	// Bad of Of last probes were not as they should be.
 	Bad, Of int
-	// Took is how long the newest probe that says so lasted, Phases its parts in the
-	// order of package protocol.
-	Took   time.Duration
-	Phases []time.Duration
+	// Took is how long a probe that says so lasted, Phases its parts in the order of
+	// package protocol, Measured when it was: of late, or when they were much the same.
+	Took     time.Duration
+	Phases   []time.Duration
+	Measured time.Time
+	// Turns are how the vantage changed its mind of late, as View.Turns has them.
+	Turns []Turn
+	// Failure is the ID of the evidence of why it is not up, "" if there is none.
+	Failure string
 	// Uplink is why the vantage's own way out is bad, "" if it is not. Then State says
 	// nothing about the target.
 	Uplink string

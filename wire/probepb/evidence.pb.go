@@ -101,7 +101,9 @@ type GatherRequest struct {
 	Instance string `protobuf:"bytes,3,opt,name=instance,proto3" json:"instance,omitempty"`
 	Address  string `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
 	// failed_ms is when the probe failed, in Unix milliseconds by the caller's clock.
-	FailedMs      int64 `protobuf:"varint,5,opt,name=failed_ms,json=failedMs,proto3" json:"failed_ms,omitempty"`
+	FailedMs int64 `protobuf:"varint,5,opt,name=failed_ms,json=failedMs,proto3" json:"failed_ms,omitempty"`
+	// labels are the target's own, name and value in turn, in the order of names.
+	Labels        []string `protobuf:"bytes,6,rep,name=labels,proto3" json:"labels,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -169,6 +171,13 @@ func (x *GatherRequest) GetFailedMs() int64 {
 		return x.FailedMs
 	}
 	return 0
+}
+
+func (x *GatherRequest) GetLabels() []string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
 }
 
 type GatherResponse struct {
@@ -432,7 +441,7 @@ var File_probepb_evidence_proto protoreflect.FileDescriptor
 
 const file_probepb_evidence_proto_rawDesc = "" +
 	"\n" +
-	"\x16probepb/evidence.proto\x12\x0eatoll.probe.v1\"\x9c\x01\n" +
+	"\x16probepb/evidence.proto\x12\x0eatoll.probe.v1\"\xb4\x01\n" +
 	"\rGatherRequest\x12\x18\n" +
 	"\afailure\x18\x01 \x01(\tR\afailure\x12\x1e\n" +
 	"\n" +
@@ -440,7 +449,8 @@ const file_probepb_evidence_proto_rawDesc = "" +
 	"definition\x12\x1a\n" +
 	"\binstance\x18\x03 \x01(\tR\binstance\x12\x18\n" +
 	"\aaddress\x18\x04 \x01(\tR\aaddress\x12\x1b\n" +
-	"\tfailed_ms\x18\x05 \x01(\x03R\bfailedMs\"\xc8\x01\n" +
+	"\tfailed_ms\x18\x05 \x01(\x03R\bfailedMs\x12\x16\n" +
+	"\x06labels\x18\x06 \x03(\tR\x06labels\"\xc8\x01\n" +
 	"\x0eGatherResponse\x12=\n" +
 	"\x06answer\x18\x01 \x01(\x0e2%.atoll.probe.v1.GatherResponse.AnswerR\x06answer\x12\x18\n" +
 	"\afailure\x18\x02 \x01(\tR\afailure\"]\n" +

@@ -160,7 +160,12 @@ type Vote struct {
 	// expires is when the first certificate of the chain expires, Unix seconds; 0 without any.
 	Expires int64 `protobuf:"varint,12,opt,name=expires,proto3" json:"expires,omitempty"`
 	// answer is of the newest probe that got one, where answers are compared.
-	Answer        *Answer `protobuf:"bytes,13,opt,name=answer,proto3" json:"answer,omitempty"`
+	Answer *Answer `protobuf:"bytes,13,opt,name=answer,proto3" json:"answer,omitempty"`
+	// failure is the ULID of the evidence of why it is not up, "" if there is none.
+	Failure string `protobuf:"bytes,14,opt,name=failure,proto3" json:"failure,omitempty"`
+	// turns are how the state changed in the last ten minutes, the oldest first: the
+	// first one is that before them. None if it did not.
+	Turns         []*Turn `protobuf:"bytes,15,rep,name=turns,proto3" json:"turns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -286,6 +291,73 @@ func (x *Vote) GetAnswer() *Answer {
 	return nil
 }
 
+func (x *Vote) GetFailure() string {
+	if x != nil {
+		return x.Failure
+	}
+	return ""
+}
+
+func (x *Vote) GetTurns() []*Turn {
+	if x != nil {
+		return x.Turns
+	}
+	return nil
+}
+
+// Turn is when a state began.
+type Turn struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AgoMs         uint64                 `protobuf:"varint,1,opt,name=ago_ms,json=agoMs,proto3" json:"ago_ms,omitempty"`
+	State         uint32                 `protobuf:"varint,2,opt,name=state,proto3" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Turn) Reset() {
+	*x = Turn{}
+	mi := &file_probepb_votes_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Turn) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Turn) ProtoMessage() {}
+
+func (x *Turn) ProtoReflect() protoreflect.Message {
+	mi := &file_probepb_votes_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Turn.ProtoReflect.Descriptor instead.
+func (*Turn) Descriptor() ([]byte, []int) {
+	return file_probepb_votes_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Turn) GetAgoMs() uint64 {
+	if x != nil {
+		return x.AgoMs
+	}
+	return 0
+}
+
+func (x *Turn) GetState() uint32 {
+	if x != nil {
+		return x.State
+	}
+	return 0
+}
+
 // Answer is what is compared of an answer of HTTP.
 type Answer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -308,7 +380,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_probepb_votes_proto_msgTypes[2]
+	mi := &file_probepb_votes_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -320,7 +392,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_probepb_votes_proto_msgTypes[2]
+	mi := &file_probepb_votes_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -333,7 +405,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_probepb_votes_proto_rawDescGZIP(), []int{2}
+	return file_probepb_votes_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Answer) GetEdge() string {
@@ -392,7 +464,7 @@ type Target struct {
 
 func (x *Target) Reset() {
 	*x = Target{}
-	mi := &file_probepb_votes_proto_msgTypes[3]
+	mi := &file_probepb_votes_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -404,7 +476,7 @@ func (x *Target) String() string {
 func (*Target) ProtoMessage() {}
 
 func (x *Target) ProtoReflect() protoreflect.Message {
-	mi := &file_probepb_votes_proto_msgTypes[3]
+	mi := &file_probepb_votes_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -417,7 +489,7 @@ func (x *Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Target.ProtoReflect.Descriptor instead.
 func (*Target) Descriptor() ([]byte, []int) {
-	return file_probepb_votes_proto_rawDescGZIP(), []int{3}
+	return file_probepb_votes_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Target) GetDefinition() string {
@@ -453,14 +525,16 @@ type CastResponse struct {
 	// again asks for everything anew: the session is not known here, or votes of it are missing.
 	Again bool `protobuf:"varint,1,opt,name=again,proto3" json:"again,omitempty"`
 	// seen has what was asked, and all votes of the request that are not up.
-	Seen          []*Seen `protobuf:"bytes,2,rep,name=seen,proto3" json:"seen,omitempty"`
+	Seen []*Seen `protobuf:"bytes,2,rep,name=seen,proto3" json:"seen,omitempty"`
+	// refused are definitions of which the callee counts no votes of the caller, or not all.
+	Refused       []*Refusal `protobuf:"bytes,3,rep,name=refused,proto3" json:"refused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CastResponse) Reset() {
 	*x = CastResponse{}
-	mi := &file_probepb_votes_proto_msgTypes[4]
+	mi := &file_probepb_votes_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -472,7 +546,7 @@ func (x *CastResponse) String() string {
 func (*CastResponse) ProtoMessage() {}
 
 func (x *CastResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_probepb_votes_proto_msgTypes[4]
+	mi := &file_probepb_votes_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -485,7 +559,7 @@ func (x *CastResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CastResponse.ProtoReflect.Descriptor instead.
 func (*CastResponse) Descriptor() ([]byte, []int) {
-	return file_probepb_votes_proto_rawDescGZIP(), []int{4}
+	return file_probepb_votes_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CastResponse) GetAgain() bool {
@@ -500,6 +574,66 @@ func (x *CastResponse) GetSeen() []*Seen {
 		return x.Seen
 	}
 	return nil
+}
+
+func (x *CastResponse) GetRefused() []*Refusal {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
+}
+
+type Refusal struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Definition string                 `protobuf:"bytes,1,opt,name=definition,proto3" json:"definition,omitempty"`
+	// why is a code: unknown_target, other_definition, not_selected, malformed, too_many, twice.
+	Why           string `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Refusal) Reset() {
+	*x = Refusal{}
+	mi := &file_probepb_votes_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Refusal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Refusal) ProtoMessage() {}
+
+func (x *Refusal) ProtoReflect() protoreflect.Message {
+	mi := &file_probepb_votes_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
+func (*Refusal) Descriptor() ([]byte, []int) {
+	return file_probepb_votes_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Refusal) GetDefinition() string {
+	if x != nil {
+		return x.Definition
+	}
+	return ""
+}
+
+func (x *Refusal) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
 }
 
 type Seen struct {
@@ -517,7 +651,7 @@ type Seen struct {
 
 func (x *Seen) Reset() {
 	*x = Seen{}
-	mi := &file_probepb_votes_proto_msgTypes[5]
+	mi := &file_probepb_votes_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -529,7 +663,7 @@ func (x *Seen) String() string {
 func (*Seen) ProtoMessage() {}
 
 func (x *Seen) ProtoReflect() protoreflect.Message {
-	mi := &file_probepb_votes_proto_msgTypes[5]
+	mi := &file_probepb_votes_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -542,7 +676,7 @@ func (x *Seen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Seen.ProtoReflect.Descriptor instead.
 func (*Seen) Descriptor() ([]byte, []int) {
-	return file_probepb_votes_proto_rawDescGZIP(), []int{5}
+	return file_probepb_votes_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Seen) GetId() uint64 {
@@ -587,14 +721,18 @@ type ListRequest struct {
 	Instance   string `protobuf:"bytes,2,opt,name=instance,proto3" json:"instance,omitempty"`
 	State      string `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
 	// limit is how many are returned at most.
-	Limit         uint32 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	Limit uint32 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	// after leaves out all up to this target, in the order of the answer.
+	After *Target `protobuf:"bytes,5,opt,name=after,proto3" json:"after,omitempty"`
+	// vantage leaves out other vantages' ballots, and targets without one of its.
+	Vantage       string `protobuf:"bytes,6,opt,name=vantage,proto3" json:"vantage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_probepb_votes_proto_msgTypes[6]
+	mi := &file_probepb_votes_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -606,7 +744,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_probepb_votes_proto_msgTypes[6]
+	mi := &file_probepb_votes_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -619,7 +757,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_probepb_votes_proto_rawDescGZIP(), []int{6}
+	return file_probepb_votes_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListRequest) GetDefinition() string {
@@ -650,6 +788,20 @@ func (x *ListRequest) GetLimit() uint32 {
 	return 0
 }
 
+func (x *ListRequest) GetAfter() *Target {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *ListRequest) GetVantage() string {
+	if x != nil {
+		return x.Vantage
+	}
+	return ""
+}
+
 type ListResponse struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Verdicts []*Verdict             `protobuf:"bytes,1,rep,name=verdicts,proto3" json:"verdicts,omitempty"`
@@ -661,7 +813,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_probepb_votes_proto_msgTypes[7]
+	mi := &file_probepb_votes_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -673,7 +825,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_probepb_votes_proto_msgTypes[7]
+	mi := &file_probepb_votes_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -686,7 +838,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_probepb_votes_proto_rawDescGZIP(), []int{7}
+	return file_probepb_votes_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListResponse) GetVerdicts() []*Verdict {
@@ -723,7 +875,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_probepb_votes_proto_msgTypes[8]
+	mi := &file_probepb_votes_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -735,7 +887,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_probepb_votes_proto_msgTypes[8]
+	mi := &file_probepb_votes_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -748,7 +900,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_probepb_votes_proto_rawDescGZIP(), []int{8}
+	return file_probepb_votes_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Verdict) GetTarget() *Target {
@@ -843,7 +995,7 @@ type Difference struct {
 
 func (x *Difference) Reset() {
 	*x = Difference{}
-	mi := &file_probepb_votes_proto_msgTypes[9]
+	mi := &file_probepb_votes_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -855,7 +1007,7 @@ func (x *Difference) String() string {
 func (*Difference) ProtoMessage() {}
 
 func (x *Difference) ProtoReflect() protoreflect.Message {
-	mi := &file_probepb_votes_proto_msgTypes[9]
+	mi := &file_probepb_votes_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -868,7 +1020,7 @@ func (x *Difference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Difference.ProtoReflect.Descriptor instead.
 func (*Difference) Descriptor() ([]byte, []int) {
-	return file_probepb_votes_proto_rawDescGZIP(), []int{9}
+	return file_probepb_votes_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Difference) GetWhat() string {
@@ -916,22 +1068,28 @@ type Ballot struct {
 	// counted is as: 1 failing, 2 slow, 3 fine, 4 blind, 5 silent.
 	Counted uint32 `protobuf:"varint,5,opt,name=counted,proto3" json:"counted,omitempty"`
 	// since_ms and at_ms are Unix time.
-	SinceMs       int64    `protobuf:"varint,6,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
-	AtMs          int64    `protobuf:"varint,7,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
-	Code          string   `protobuf:"bytes,8,opt,name=code,proto3" json:"code,omitempty"`
-	Words         string   `protobuf:"bytes,9,opt,name=words,proto3" json:"words,omitempty"`
-	Bad           uint32   `protobuf:"varint,10,opt,name=bad,proto3" json:"bad,omitempty"`
-	Of            uint32   `protobuf:"varint,11,opt,name=of,proto3" json:"of,omitempty"`
-	Uplink        string   `protobuf:"bytes,12,opt,name=uplink,proto3" json:"uplink,omitempty"`
-	TookUs        uint64   `protobuf:"varint,13,opt,name=took_us,json=tookUs,proto3" json:"took_us,omitempty"`
-	PhasesUs      []uint64 `protobuf:"varint,14,rep,packed,name=phases_us,json=phasesUs,proto3" json:"phases_us,omitempty"`
+	SinceMs  int64    `protobuf:"varint,6,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	AtMs     int64    `protobuf:"varint,7,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	Code     string   `protobuf:"bytes,8,opt,name=code,proto3" json:"code,omitempty"`
+	Words    string   `protobuf:"bytes,9,opt,name=words,proto3" json:"words,omitempty"`
+	Bad      uint32   `protobuf:"varint,10,opt,name=bad,proto3" json:"bad,omitempty"`
+	Of       uint32   `protobuf:"varint,11,opt,name=of,proto3" json:"of,omitempty"`
+	Uplink   string   `protobuf:"bytes,12,opt,name=uplink,proto3" json:"uplink,omitempty"`
+	TookUs   uint64   `protobuf:"varint,13,opt,name=took_us,json=tookUs,proto3" json:"took_us,omitempty"`
+	PhasesUs []uint64 `protobuf:"varint,14,rep,packed,name=phases_us,json=phasesUs,proto3" json:"phases_us,omitempty"`
+	// state is the vantage's, as in Vote; measured_ms is Unix time of the probe that took
+	// and phases are of.
+	State      uint32 `protobuf:"varint,15,opt,name=state,proto3" json:"state,omitempty"`
+	MeasuredMs int64  `protobuf:"varint,16,opt,name=measured_ms,json=measuredMs,proto3" json:"measured_ms,omitempty"`
+	// failure is the ULID of the evidence.
+	Failure       string `protobuf:"bytes,17,opt,name=failure,proto3" json:"failure,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Ballot) Reset() {
 	*x = Ballot{}
-	mi := &file_probepb_votes_proto_msgTypes[10]
+	mi := &file_probepb_votes_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -943,7 +1101,7 @@ func (x *Ballot) String() string {
 func (*Ballot) ProtoMessage() {}
 
 func (x *Ballot) ProtoReflect() protoreflect.Message {
-	mi := &file_probepb_votes_proto_msgTypes[10]
+	mi := &file_probepb_votes_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -956,7 +1114,7 @@ func (x *Ballot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ballot.ProtoReflect.Descriptor instead.
 func (*Ballot) Descriptor() ([]byte, []int) {
-	return file_probepb_votes_proto_rawDescGZIP(), []int{10}
+	return file_probepb_votes_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Ballot) GetVantage() string {
@@ -1057,6 +1215,208 @@ func (x *Ballot) GetPhasesUs() []uint64 {
 	return nil
 }
 
+func (x *Ballot) GetState() uint32 {
+	if x != nil {
+		return x.State
+	}
+	return 0
+}
+
+func (x *Ballot) GetMeasuredMs() int64 {
+	if x != nil {
+		return x.MeasuredMs
+	}
+	return 0
+}
+
+func (x *Ballot) GetFailure() string {
+	if x != nil {
+		return x.Failure
+	}
+	return ""
+}
+
+type DescribeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DescribeRequest) Reset() {
+	*x = DescribeRequest{}
+	mi := &file_probepb_votes_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DescribeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DescribeRequest) ProtoMessage() {}
+
+func (x *DescribeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_probepb_votes_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DescribeRequest.ProtoReflect.Descriptor instead.
+func (*DescribeRequest) Descriptor() ([]byte, []int) {
+	return file_probepb_votes_proto_rawDescGZIP(), []int{13}
+}
+
+// DescribeResponse is where an island stands, as far as it knows.
+type DescribeResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Region  string                 `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
+	Geohash string                 `protobuf:"bytes,2,opt,name=geohash,proto3" json:"geohash,omitempty"`
+	Country string                 `protobuf:"bytes,3,opt,name=country,proto3" json:"country,omitempty"`
+	City    string                 `protobuf:"bytes,4,opt,name=city,proto3" json:"city,omitempty"`
+	Isp     string                 `protobuf:"bytes,5,opt,name=isp,proto3" json:"isp,omitempty"`
+	Asn     uint32                 `protobuf:"varint,6,opt,name=asn,proto3" json:"asn,omitempty"`
+	// located tells that there are coordinates, in degrees.
+	Located   bool    `protobuf:"varint,7,opt,name=located,proto3" json:"located,omitempty"`
+	Latitude  float64 `protobuf:"fixed64,8,opt,name=latitude,proto3" json:"latitude,omitempty"`
+	Longitude float64 `protobuf:"fixed64,9,opt,name=longitude,proto3" json:"longitude,omitempty"`
+	// targets are probed from here, failing of them are not up.
+	Targets uint32 `protobuf:"varint,10,opt,name=targets,proto3" json:"targets,omitempty"`
+	Failing uint32 `protobuf:"varint,11,opt,name=failing,proto3" json:"failing,omitempty"`
+	// blind tells that its own way out is bad: 1, or 2 where no other can be asked; uplink
+	// says why.
+	Blind         uint32 `protobuf:"varint,12,opt,name=blind,proto3" json:"blind,omitempty"`
+	Uplink        string `protobuf:"bytes,13,opt,name=uplink,proto3" json:"uplink,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DescribeResponse) Reset() {
+	*x = DescribeResponse{}
+	mi := &file_probepb_votes_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DescribeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DescribeResponse) ProtoMessage() {}
+
+func (x *DescribeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_probepb_votes_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DescribeResponse.ProtoReflect.Descriptor instead.
+func (*DescribeResponse) Descriptor() ([]byte, []int) {
+	return file_probepb_votes_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *DescribeResponse) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *DescribeResponse) GetGeohash() string {
+	if x != nil {
+		return x.Geohash
+	}
+	return ""
+}
+
+func (x *DescribeResponse) GetCountry() string {
+	if x != nil {
+		return x.Country
+	}
+	return ""
+}
+
+func (x *DescribeResponse) GetCity() string {
+	if x != nil {
+		return x.City
+	}
+	return ""
+}
+
+func (x *DescribeResponse) GetIsp() string {
+	if x != nil {
+		return x.Isp
+	}
+	return ""
+}
+
+func (x *DescribeResponse) GetAsn() uint32 {
+	if x != nil {
+		return x.Asn
+	}
+	return 0
+}
+
+func (x *DescribeResponse) GetLocated() bool {
+	if x != nil {
+		return x.Located
+	}
+	return false
+}
+
+func (x *DescribeResponse) GetLatitude() float64 {
+	if x != nil {
+		return x.Latitude
+	}
+	return 0
+}
+
+func (x *DescribeResponse) GetLongitude() float64 {
+	if x != nil {
+		return x.Longitude
+	}
+	return 0
+}
+
+func (x *DescribeResponse) GetTargets() uint32 {
+	if x != nil {
+		return x.Targets
+	}
+	return 0
+}
+
+func (x *DescribeResponse) GetFailing() uint32 {
+	if x != nil {
+		return x.Failing
+	}
+	return 0
+}
+
+func (x *DescribeResponse) GetBlind() uint32 {
+	if x != nil {
+		return x.Blind
+	}
+	return 0
+}
+
+func (x *DescribeResponse) GetUplink() string {
+	if x != nil {
+		return x.Uplink
+	}
+	return ""
+}
+
 var File_probepb_votes_proto protoreflect.FileDescriptor
 
 const file_probepb_votes_proto_rawDesc = "" +
@@ -1071,7 +1431,7 @@ const file_probepb_votes_proto_rawDesc = "" +
 	"\x05asked\x18\x06 \x03(\x06R\x05asked\x12\x16\n" +
 	"\x06uplink\x18\a \x01(\tR\x06uplink\x12\x18\n" +
 	"\acountry\x18\b \x01(\tR\acountry\x12\x10\n" +
-	"\x03isp\x18\t \x01(\tR\x03isp\"\xd8\x02\n" +
+	"\x03isp\x18\t \x01(\tR\x03isp\"\x9e\x03\n" +
 	"\x04Vote\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x06R\x02id\x12.\n" +
 	"\x06target\x18\x02 \x01(\v2\x16.atoll.probe.v1.TargetR\x06target\x12\x14\n" +
@@ -1086,7 +1446,12 @@ const file_probepb_votes_proto_rawDesc = "" +
 	" \x01(\x04R\x06tookUs\x12\x1b\n" +
 	"\tphases_us\x18\v \x03(\x04R\bphasesUs\x12\x18\n" +
 	"\aexpires\x18\f \x01(\x03R\aexpires\x12.\n" +
-	"\x06answer\x18\r \x01(\v2\x16.atoll.probe.v1.AnswerR\x06answer\"\x91\x01\n" +
+	"\x06answer\x18\r \x01(\v2\x16.atoll.probe.v1.AnswerR\x06answer\x12\x18\n" +
+	"\afailure\x18\x0e \x01(\tR\afailure\x12*\n" +
+	"\x05turns\x18\x0f \x03(\v2\x14.atoll.probe.v1.TurnR\x05turns\"3\n" +
+	"\x04Turn\x12\x15\n" +
+	"\x06ago_ms\x18\x01 \x01(\x04R\x05agoMs\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\rR\x05state\"\x91\x01\n" +
 	"\x06Answer\x12\x12\n" +
 	"\x04edge\x18\x01 \x01(\tR\x04edge\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\rR\x06status\x12\x12\n" +
@@ -1100,23 +1465,31 @@ const file_probepb_votes_proto_rawDesc = "" +
 	"definition\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\tR\binstance\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x16\n" +
-	"\x06labels\x18\x04 \x03(\tR\x06labels\"N\n" +
+	"\x06labels\x18\x04 \x03(\tR\x06labels\"\x81\x01\n" +
 	"\fCastResponse\x12\x14\n" +
 	"\x05again\x18\x01 \x01(\bR\x05again\x12(\n" +
-	"\x04seen\x18\x02 \x03(\v2\x14.atoll.probe.v1.SeenR\x04seen\"n\n" +
+	"\x04seen\x18\x02 \x03(\v2\x14.atoll.probe.v1.SeenR\x04seen\x121\n" +
+	"\arefused\x18\x03 \x03(\v2\x17.atoll.probe.v1.RefusalR\arefused\";\n" +
+	"\aRefusal\x12\x1e\n" +
+	"\n" +
+	"definition\x18\x01 \x01(\tR\n" +
+	"definition\x12\x10\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\"n\n" +
 	"\x04Seen\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x06R\x02id\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\rR\x05state\x12\x16\n" +
 	"\x06others\x18\x03 \x01(\rR\x06others\x12\x12\n" +
 	"\x04fine\x18\x04 \x01(\rR\x04fine\x12\x14\n" +
-	"\x05names\x18\x05 \x03(\tR\x05names\"u\n" +
+	"\x05names\x18\x05 \x03(\tR\x05names\"\xbd\x01\n" +
 	"\vListRequest\x12\x1e\n" +
 	"\n" +
 	"definition\x18\x01 \x01(\tR\n" +
 	"definition\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\tR\binstance\x12\x14\n" +
 	"\x05state\x18\x03 \x01(\tR\x05state\x12\x14\n" +
-	"\x05limit\x18\x04 \x01(\rR\x05limit\"^\n" +
+	"\x05limit\x18\x04 \x01(\rR\x05limit\x12,\n" +
+	"\x05after\x18\x05 \x01(\v2\x16.atoll.probe.v1.TargetR\x05after\x12\x18\n" +
+	"\avantage\x18\x06 \x01(\tR\avantage\"^\n" +
 	"\fListResponse\x123\n" +
 	"\bverdicts\x18\x01 \x03(\v2\x17.atoll.probe.v1.VerdictR\bverdicts\x12\x19\n" +
 	"\bleft_off\x18\x02 \x01(\rR\aleftOff\"\xf3\x02\n" +
@@ -1140,7 +1513,7 @@ const file_probepb_votes_proto_rawDesc = "" +
 	"\bvantages\x18\x02 \x03(\tR\bvantages\x12\x14\n" +
 	"\x05edges\x18\x03 \x03(\tR\x05edges\x12\x12\n" +
 	"\x04want\x18\x04 \x01(\tR\x04want\x12\x10\n" +
-	"\x03got\x18\x05 \x01(\tR\x03got\"\xca\x02\n" +
+	"\x03got\x18\x05 \x01(\tR\x03got\"\x9b\x03\n" +
 	"\x06Ballot\x12\x18\n" +
 	"\avantage\x18\x01 \x01(\tR\avantage\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\tR\x06region\x12\x18\n" +
@@ -1156,10 +1529,31 @@ const file_probepb_votes_proto_rawDesc = "" +
 	"\x02of\x18\v \x01(\rR\x02of\x12\x16\n" +
 	"\x06uplink\x18\f \x01(\tR\x06uplink\x12\x17\n" +
 	"\atook_us\x18\r \x01(\x04R\x06tookUs\x12\x1b\n" +
-	"\tphases_us\x18\x0e \x03(\x04R\bphasesUs2\x8d\x01\n" +
+	"\tphases_us\x18\x0e \x03(\x04R\bphasesUs\x12\x14\n" +
+	"\x05state\x18\x0f \x01(\rR\x05state\x12\x1f\n" +
+	"\vmeasured_ms\x18\x10 \x01(\x03R\n" +
+	"measuredMs\x12\x18\n" +
+	"\afailure\x18\x11 \x01(\tR\afailure\"\x11\n" +
+	"\x0fDescribeRequest\"\xcc\x02\n" +
+	"\x10DescribeResponse\x12\x16\n" +
+	"\x06region\x18\x01 \x01(\tR\x06region\x12\x18\n" +
+	"\ageohash\x18\x02 \x01(\tR\ageohash\x12\x18\n" +
+	"\acountry\x18\x03 \x01(\tR\acountry\x12\x12\n" +
+	"\x04city\x18\x04 \x01(\tR\x04city\x12\x10\n" +
+	"\x03isp\x18\x05 \x01(\tR\x03isp\x12\x10\n" +
+	"\x03asn\x18\x06 \x01(\rR\x03asn\x12\x18\n" +
+	"\alocated\x18\a \x01(\bR\alocated\x12\x1a\n" +
+	"\blatitude\x18\b \x01(\x01R\blatitude\x12\x1c\n" +
+	"\tlongitude\x18\t \x01(\x01R\tlongitude\x12\x18\n" +
+	"\atargets\x18\n" +
+	" \x01(\rR\atargets\x12\x18\n" +
+	"\afailing\x18\v \x01(\rR\afailing\x12\x14\n" +
+	"\x05blind\x18\f \x01(\rR\x05blind\x12\x16\n" +
+	"\x06uplink\x18\r \x01(\tR\x06uplink2\xdc\x01\n" +
 	"\x05Votes\x12A\n" +
 	"\x04Cast\x12\x1b.atoll.probe.v1.CastRequest\x1a\x1c.atoll.probe.v1.CastResponse\x12A\n" +
-	"\x04List\x12\x1b.atoll.probe.v1.ListRequest\x1a\x1c.atoll.probe.v1.ListResponseB*Z(github.com/atoll-mesh/atoll/wire/probepbb\x06proto3"
+	"\x04List\x12\x1b.atoll.probe.v1.ListRequest\x1a\x1c.atoll.probe.v1.ListResponse\x12M\n" +
+	"\bDescribe\x12\x1f.atoll.probe.v1.DescribeRequest\x1a .atoll.probe.v1.DescribeResponseB*Z(github.com/atoll-mesh/atoll/wire/probepbb\x06proto3"
 
 var (
 	file_probepb_votes_proto_rawDescOnce sync.Once
@@ -1173,38 +1567,47 @@ func file_probepb_votes_proto_rawDescGZIP() []byte {
 	return file_probepb_votes_proto_rawDescData
 }
 
-var file_probepb_votes_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_probepb_votes_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_probepb_votes_proto_goTypes = []any{
-	(*CastRequest)(nil),  // 0: atoll.probe.v1.CastRequest
-	(*Vote)(nil),         // 1: atoll.probe.v1.Vote
-	(*Answer)(nil),       // 2: atoll.probe.v1.Answer
-	(*Target)(nil),       // 3: atoll.probe.v1.Target
-	(*CastResponse)(nil), // 4: atoll.probe.v1.CastResponse
-	(*Seen)(nil),         // 5: atoll.probe.v1.Seen
-	(*ListRequest)(nil),  // 6: atoll.probe.v1.ListRequest
-	(*ListResponse)(nil), // 7: atoll.probe.v1.ListResponse
-	(*Verdict)(nil),      // 8: atoll.probe.v1.Verdict
-	(*Difference)(nil),   // 9: atoll.probe.v1.Difference
-	(*Ballot)(nil),       // 10: atoll.probe.v1.Ballot
+	(*CastRequest)(nil),      // 0: atoll.probe.v1.CastRequest
+	(*Vote)(nil),             // 1: atoll.probe.v1.Vote
+	(*Turn)(nil),             // 2: atoll.probe.v1.Turn
+	(*Answer)(nil),           // 3: atoll.probe.v1.Answer
+	(*Target)(nil),           // 4: atoll.probe.v1.Target
+	(*CastResponse)(nil),     // 5: atoll.probe.v1.CastResponse
+	(*Refusal)(nil),          // 6: atoll.probe.v1.Refusal
+	(*Seen)(nil),             // 7: atoll.probe.v1.Seen
+	(*ListRequest)(nil),      // 8: atoll.probe.v1.ListRequest
+	(*ListResponse)(nil),     // 9: atoll.probe.v1.ListResponse
+	(*Verdict)(nil),          // 10: atoll.probe.v1.Verdict
+	(*Difference)(nil),       // 11: atoll.probe.v1.Difference
+	(*Ballot)(nil),           // 12: atoll.probe.v1.Ballot
+	(*DescribeRequest)(nil),  // 13: atoll.probe.v1.DescribeRequest
+	(*DescribeResponse)(nil), // 14: atoll.probe.v1.DescribeResponse
 }
 var file_probepb_votes_proto_depIdxs = []int32{
 	1,  // 0: atoll.probe.v1.CastRequest.votes:type_name -> atoll.probe.v1.Vote
-	3,  // 1: atoll.probe.v1.Vote.target:type_name -> atoll.probe.v1.Target
-	2,  // 2: atoll.probe.v1.Vote.answer:type_name -> atoll.probe.v1.Answer
-	5,  // 3: atoll.probe.v1.CastResponse.seen:type_name -> atoll.probe.v1.Seen
-	8,  // 4: atoll.probe.v1.ListResponse.verdicts:type_name -> atoll.probe.v1.Verdict
-	3,  // 5: atoll.probe.v1.Verdict.target:type_name -> atoll.probe.v1.Target
-	10, // 6: atoll.probe.v1.Verdict.ballots:type_name -> atoll.probe.v1.Ballot
-	9,  // 7: atoll.probe.v1.Verdict.differences:type_name -> atoll.probe.v1.Difference
-	0,  // 8: atoll.probe.v1.Votes.Cast:input_type -> atoll.probe.v1.CastRequest
-	6,  // 9: atoll.probe.v1.Votes.List:input_type -> atoll.probe.v1.ListRequest
-	4,  // 10: atoll.probe.v1.Votes.Cast:output_type -> atoll.probe.v1.CastResponse
-	7,  // 11: atoll.probe.v1.Votes.List:output_type -> atoll.probe.v1.ListResponse
-	10, // [10:12] is the sub-list for method output_type
-	8,  // [8:10] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	4,  // 1: atoll.probe.v1.Vote.target:type_name -> atoll.probe.v1.Target
+	3,  // 2: atoll.probe.v1.Vote.answer:type_name -> atoll.probe.v1.Answer
+	2,  // 3: atoll.probe.v1.Vote.turns:type_name -> atoll.probe.v1.Turn
+	7,  // 4: atoll.probe.v1.CastResponse.seen:type_name -> atoll.probe.v1.Seen
+	6,  // 5: atoll.probe.v1.CastResponse.refused:type_name -> atoll.probe.v1.Refusal
+	4,  // 6: atoll.probe.v1.ListRequest.after:type_name -> atoll.probe.v1.Target
+	10, // 7: atoll.probe.v1.ListResponse.verdicts:type_name -> atoll.probe.v1.Verdict
+	4,  // 8: atoll.probe.v1.Verdict.target:type_name -> atoll.probe.v1.Target
+	12, // 9: atoll.probe.v1.Verdict.ballots:type_name -> atoll.probe.v1.Ballot
+	11, // 10: atoll.probe.v1.Verdict.differences:type_name -> atoll.probe.v1.Difference
+	0,  // 11: atoll.probe.v1.Votes.Cast:input_type -> atoll.probe.v1.CastRequest
+	8,  // 12: atoll.probe.v1.Votes.List:input_type -> atoll.probe.v1.ListRequest
+	13, // 13: atoll.probe.v1.Votes.Describe:input_type -> atoll.probe.v1.DescribeRequest
+	5,  // 14: atoll.probe.v1.Votes.Cast:output_type -> atoll.probe.v1.CastResponse
+	9,  // 15: atoll.probe.v1.Votes.List:output_type -> atoll.probe.v1.ListResponse
+	14, // 16: atoll.probe.v1.Votes.Describe:output_type -> atoll.probe.v1.DescribeResponse
+	14, // [14:17] is the sub-list for method output_type
+	11, // [11:14] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_probepb_votes_proto_init() }
@@ -1218,7 +1621,7 @@ func file_probepb_votes_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_probepb_votes_proto_rawDesc), len(file_probepb_votes_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,8 +21,9 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Votes_Cast_FullMethodName = "/atoll.probe.v1.Votes/Cast"
-	Votes_List_FullMethodName = "/atoll.probe.v1.Votes/List"
+	Votes_Cast_FullMethodName     = "/atoll.probe.v1.Votes/Cast"
+	Votes_List_FullMethodName     = "/atoll.probe.v1.Votes/List"
+	Votes_Describe_FullMethodName = "/atoll.probe.v1.Votes/Describe"
 )
 
 // VotesClient is the client API for Votes service.
@@ -36,6 +37,8 @@ type VotesClient interface {
 	Cast(ctx context.Context, in *CastRequest, opts ...grpc.CallOption) (*CastResponse, error)
 	// List returns the verdicts of the targets that the callee judges.
 	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error)
+	// Describe returns where the callee stands, and how its own way out is.
+	Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*DescribeResponse, error)
 }
 
 type votesClient struct {
@@ -66,6 +69,16 @@ func (c *votesClient) List(ctx context.Context, in *ListRequest, opts ...grpc.Ca
 	return out, nil
 }
 
+func (c *votesClient) Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*DescribeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DescribeResponse)
+	err := c.cc.Invoke(ctx, Votes_Describe_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // VotesServer is the server API for Votes service.
 // All implementations must embed UnimplementedVotesServer
 // for forward compatibility.
@@ -77,6 +90,8 @@ type VotesServer interface {
 	Cast(context.Context, *CastRequest) (*CastResponse, error)
 	// List returns the verdicts of the targets that the callee judges.
 	List(context.Context, *ListRequest) (*ListResponse, error)
+	// Describe returns where the callee stands, and how its own way out is.
+	Describe(context.Context, *DescribeRequest) (*DescribeResponse, error)
 	mustEmbedUnimplementedVotesServer()
 }
 
@@ -92,6 +107,9 @@ func (UnimplementedVotesServer) Cast(context.Context, *CastRequest) (*CastRespon
 }
 func (UnimplementedVotesServer) List(context.Context, *ListRequest) (*ListResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method List not implemented")
+}
+func (UnimplementedVotesServer) Describe(context.Context, *DescribeRequest) (*DescribeResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Describe not implemented")
 }
 func (UnimplementedVotesServer) mustEmbedUnimplementedVotesServer() {}
 func (UnimplementedVotesServer) testEmbeddedByValue()               {}
@@ -150,6 +168,24 @@ func _Votes_List_Handler(srv interface{}, ctx context.Context, dec func(interfac
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Votes_Describe_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DescribeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(VotesServer).Describe(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Votes_Describe_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(VotesServer).Describe(ctx, req.(*DescribeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Votes_ServiceDesc is the grpc.ServiceDesc for Votes service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -164,6 +200,10 @@ var Votes_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "List",
 			Handler:    _Votes_List_Handler,
+		},
+		{
+			MethodName: "Describe",
+			Handler:    _Votes_Describe_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
