@@ -15,7 +15,7 @@ import (
 
 // Bounds of what is believed of another island.
 const (
-	codeVersion = 5
+	codeVersion = 6
 	// MaxMessage is the most bytes of a message, before and after decompression.
 	MaxMessage  = 16 << 20
 	mostMembers = 1 << 10
@@ -177,13 +177,14 @@ func (g *stateGroup) append(b []byte, r *rule.Rule) []byte {
 	b = binary.AppendUvarint(b, uint64(len(g.claims)))
 	for i := range g.claims {
 		x := &g.claims[i]
-		b = partial.AppendAcc(binary.AppendVarint(b, x.end), r.Needs(), x.end, &x.acc)
+		b = binary.AppendUvarint(append(binary.AppendVarint(b, x.end), bit(x.late)), uint64(x.revision))
+		b = partial.AppendAcc(b, r.Needs(), x.end, &x.acc)
 	}
 	b = binary.AppendUvarint(b, uint64(len(g.left)))
 	for i := range g.left {
 		x := &g.left[i]
 		b = binary.AppendUvarint(appendText(binary.AppendVarint(b, x.end), x.source.name), x.source.life)
-		b = binary.AppendUvarint(append(b, bit(x.open)), uint64(x.revision))
+		b = binary.AppendUvarint(append(b, bit(x.open)|bit(x.behind)<<1), uint64(x.revision))
 		b = partial.AppendAcc(b, r.Needs(), x.end, &x.acc)
 	}
 	b = binary.AppendUvarint(b, uint64(len(g.changed)))
@@ -228,6 +229,9 @@ func (r *reply) append(b []byte) []byte {
 	}
 	if r.viewed {
 		flags |= 2
+	}
+	if r.even {
+		flags |= 4
 	}
 	b = binary.AppendUvarint(append(b, codeVersion, flags), r.boot)
 	b = binary.AppendUvarint(b, uint64(len(r.rules)))

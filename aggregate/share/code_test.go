@@ -27,7 +27,7 @@ func exampleMessage(r *rule.Rule) *message {
 		states: []state{{rule: r, groups: []stateGroup{{
 			labels: ls, hash: ls.Hash(),
 			counts: []count{{source: source{"n0", 1}, asOf: 90_000, seq: 4, acc: partial.Acc{Increase: partial.Sum2{Hi: 5}}}},
-			in:     spans{{10_000, 50_000}, {70_000, 70_000}}, apart: spans{{60_000, 60_000}}, claims: []claim{{60_000, a}}, left: []leftPart{{70_000, true, said{source{"n3", 2}, 1, a}}}, changed: []int64{30_000},
+			in:     spans{{10_000, 50_000}, {70_000, 70_000}}, apart: spans{{60_000, 60_000}}, claims: []claim{{60_000, true, 3, a}}, left: []leftPart{{70_000, true, true, said{source{"n3", 2}, 1, a}}}, changed: []int64{30_000},
 		}}}},
 		parts: []*part{
 			{rule: r, end: 100_000, revision: 2, late: true, last: true, asOf: 110_001, seq: 8, needs: r.Needs(), rows: []row{{partial.Row{Group: ls, Hash: ls.Hash(), Acc: a}, &total}}},

@@ -212,8 +212,7 @@ func (s *Share) owe() {
 		}
 		g := x.rs.group(x.labels, x.labels.Hash())
 		g.in.drop(x.end, x.rs.interval()) // a snapshot may have it
-		s.takeClaim(x.rs, g, &claim{x.end, x.acc})
-		x.rs.windows[x.end].cells[string(x.rs.key(g.labels))].last = x.revision
+		s.takeClaim(x.rs, g, &claim{x.end, true, x.revision, x.acc}, false)
 	}
 }
 

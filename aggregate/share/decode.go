@@ -236,12 +236,15 @@ func (d *decoder) group(r *rule.Rule) (g stateGroup) {
 	}
 	g.in, g.apart = d.spans(r.Interval.Milliseconds()), d.spans(r.Interval.Milliseconds())
 	for n := d.upTo(mostClaims); n > 0 && d.err == nil; n-- {
-		end := d.varint()
-		g.claims = append(g.claims, claim{end, d.acc(end)})
+		x := claim{end: d.varint(), late: d.byte() == 1, revision: uint32(d.upTo(math.MaxUint32))}
+		x.acc = d.acc(x.end)
+		g.claims = append(g.claims, x)
 	}
 	for n := d.upTo(mostClaims); n > 0 && d.err == nil; n-- {
 		x := leftPart{end: d.varint()}
-		x.source, x.open, x.revision = source{d.text(), d.uvarint()}, d.byte() == 1, uint32(d.upTo(math.MaxUint32))
+		x.source = source{d.text(), d.uvarint()}
+		flags := d.byte()
+		x.open, x.behind, x.revision = flags&1 != 0, flags&2 != 0, uint32(d.upTo(math.MaxUint32))
 		x.acc = d.acc(x.end)
 		g.left = append(g.left, x)
 	}
@@ -295,7 +298,7 @@ func decodeReply(b []byte) (*reply, error) {
 		return nil, fmt.Errorf("version %d of the reply is not %d; run the same release on all islands", v, codeVersion)
 	}
 	flags := d.byte()
-	r := &reply{taken: flags&1 != 0, viewed: flags&2 != 0, boot: d.uvarint()}
+	r := &reply{taken: flags&1 != 0, viewed: flags&2 != 0, even: flags&4 != 0, boot: d.uvarint()}
 	for n := d.upTo(mostMarks); n > 0 && d.err == nil; n-- {
 		r.rules = append(r.rules, told{d.fixed(), d.uvarint(), d.varint()})
 	}

@@ -25,7 +25,9 @@
 // When a window is published. All sources that hold it have delivered it, and the
 // owner's own part is at the deputy's: then the value is a function of the parts
 // alone, and an owner to come that does not know of the publication publishes the
-// same value again. A source that is silent or gone is waited for max_lag and the
+// same value again. Of a group of which a part was late at its source, in a window that
+// still waits for others, no mark says who has the same parts: its deputy is told the
+// value first, see below, and the window counts as published only after that. A source that is silent or gone is waited for max_lag and the
 // grace, by time that passes and not by a clock that can jump; then those go on
 // who agree on the view.
 //
@@ -70,11 +72,14 @@
 // Late. A window of a source that comes when it is past is published as new where
 // the group was in no island's window. Its value is fixed, and told to the deputy,
 // before it is published: a next owner may publish it again, but only that value,
-// and one that knows of the publication does not. So is what was late at all its
-// sources, of a window that still waits for others: no mark says that the deputy has
-// the same of it. Of a group that was in the window,
+// and one that knows of the publication does not. Of a group that was in the window,
 // late: correct publishes the window again with the parts of all sources and a
 // higher revision, which follows from the parts: equal revisions have equal values.
+// Before that the deputy has all these parts, and hands them on where it owns the slot
+// next or another one does: so no revision falls. It vouches while it has the same
+// view as the owner, and once the owner has all that it knew when it went over to that:
+// two that take themselves for the owner at a time do not publish side by side. One
+// that does not answer is not waited for longer than a source.
 // For that sources keep their parts to the horizon (max_age); what does not fit
 // into memory goes first, and its windows are not corrected by an owner that has
 // not seen them; neither where an island is gone that may have had a share in one.
@@ -107,8 +112,8 @@
 // deputy; also where several were away one after the other. And what it seals in that
 // time must fit into MaxPending: what is on disk waits until the parts before it are
 // published; and a late part that all have stays in memory alone: where that is full
-// it goes first, and with its owner's death within the ten seconds in which a backlog is
-// gathered the backlog's windows, not its totals. What comes after a window was
+// it goes first, and with the deaths of owner and deputy within the ten seconds in which a
+// backlog is gathered the backlog's windows, not its totals. What comes after a window was
 // published without it follows the rule's policy. By nature there is no more to be had: a value of a window that an island took
 // to its grave is lost, and so are the totals of groups of which owner and deputy are
 // gone for good together; of an island that lost its disk nobody knows what it published

@@ -2,6 +2,7 @@ package share
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -216,25 +217,45 @@ func (rs *ruleState) sweep(wall, horizon int64) {
 // parts of sources that are not there.
 func (rs *ruleState) stateOf(g *group, there func(source) bool) stateGroup {
 	x := stateGroup{labels: g.labels, hash: g.hash, counts: g.counts, in: g.in, apart: g.apart}
-	key := rs.key(g.labels)
-	for end, w := range rs.windows {
-		c := w.cells[string(key)]
-		if c == nil {
-			continue
-		}
-		if c.claim != nil && !c.published {
-			x.claims = append(x.claims, claim{end, *c.claim})
-		}
-		if c.published && !c.adopted && c.dirty() && rs.remembers() {
-			x.changed = append(x.changed, end)
-		}
-		open := !c.published && !c.behind && c.claim == nil
-		for i := 0; i < len(c.parts) && (open || c.published && rs.remembers()); i++ {
-			if !there(c.parts[i].source) {
-				x.left = append(x.left, leftPart{end, open, c.parts[i]})
-			}
+	key := string(rs.key(g.labels))
+	for _, end := range slices.Backward(slices.Sorted(maps.Keys(rs.windows))) {
+		if c := rs.windows[end].cells[key]; c != nil {
+			rs.addCell(&x, end, c, there)
 		}
 	}
-	slices.SortFunc(x.claims, func(a, b claim) int { return cmp.Compare(a.end, b.end) })
 	return x
+}
+
+// stateIn is what is known of a group in one window.
+func (rs *ruleState) stateIn(g *group, end int64, there func(source) bool) stateGroup {
+	x := stateGroup{labels: g.labels, hash: g.hash, in: g.in, apart: g.apart}
+	if w := rs.windows[end]; w != nil {
+		if c := w.cells[string(rs.key(g.labels))]; c != nil {
+			rs.addCell(&x, end, c, there)
+		}
+	}
+	return x
+}
+
+// addCell adds a window to a state. Of what was corrected, and of backlogs that are
+// gathered, it has the parts of those too who are there, as far as there is room: a
+// source may have no memory for what all have.
+func (rs *ruleState) addCell(x *stateGroup, end int64, c *cell, there func(source) bool) {
+	if c.claim != nil && !c.published {
+		x.claims = append(x.claims, claim{end, c.late, c.claim.revision, c.claim.acc})
+	}
+	corrects := c.published && rs.remembers()
+	if corrects && (c.corrected || !c.adopted && c.dirty()) {
+		x.changed = append(x.changed, end)
+	}
+	open := !c.published && c.claim == nil
+	if !open && !corrects {
+		return
+	}
+	all := (open && c.late || corrects && c.corrected) && x.weight() < bytesPerMessage
+	for i := range c.parts {
+		if all || !there(c.parts[i].source) {
+			x.left = append(x.left, leftPart{end, open, c.behind, c.parts[i]})
+		}
+	}
 }

@@ -3,6 +3,7 @@ package share
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // Handle takes a message of another island and returns the answer.
@@ -33,6 +34,7 @@ func (s *Share) Handle(_ context.Context, from string, data []byte) ([]byte, err
 	if r.taken = clear && m.boot == s.o.Start; r.taken {
 		s.take(from, m, views[0])
 		r.viewed = views[0].id == s.view.id
+		r.even = r.viewed && s.gave(from, m)
 		s.signal()
 	}
 	if known := s.members[from]; known != nil {
@@ -46,6 +48,16 @@ func (s *Share) Handle(_ context.Context, from string, data []byte) ([]byte, err
 		r.rules = append(r.rules, told{rs.rule.Hash, rs.birth, at})
 	}
 	return s.codec.pack(r.append(nil)), nil
+}
+
+// gave reports whether an island has all that this one had to give of the rules that
+// it speaks of, since the view came.
+func (s *Share) gave(to string, m *message) bool {
+	p := s.peers[to]
+	return p != nil && p.boot == m.stance.start && !slices.ContainsFunc(m.states, func(x state) bool {
+		l := p.links[x.rule.Hash]
+		return l == nil || !l.synced
+	})
 }
 
 // resolve finds the views that a message names; nil for those of unknown plans.
@@ -105,9 +117,10 @@ func (s *Share) hear(from string, m *message, views []*view) {
 // take merges what a message carries.
 func (s *Share) take(from string, m *message, v *view) {
 	s.stirred = true
+	owns := func(slot int) bool { return v.id == s.view.id && v.Members[v.First[slot]] == from }
 	for i := range m.states {
 		if rs := s.rules[m.states[i].rule.Hash]; rs != nil {
-			s.takeState(rs, &m.states[i])
+			s.takeState(rs, &m.states[i], owns)
 		}
 	}
 	for _, p := range m.parts {
@@ -127,7 +140,8 @@ func (s *Share) take(from string, m *message, v *view) {
 	}
 }
 
-func (s *Share) takeState(rs *ruleState, st *state) {
+// takeState notes what another one knows of groups; owns: it is the owner of a slot.
+func (s *Share) takeState(rs *ruleState, st *state, owns func(slot int) bool) {
 	for i := range st.groups {
 		x := &st.groups[i]
 		g := rs.group(x.labels, x.hash)
@@ -150,14 +164,18 @@ func (s *Share) takeState(rs *ruleState, st *state) {
 		}
 		for _, end := range x.changed {
 			if w := rs.windows[end]; w != nil {
-				if c := w.cells[string(rs.key(g.labels))]; c != nil && c.published {
-					c.shown = 0
+				if c := w.cells[string(rs.key(g.labels))]; c != nil {
+					if !c.published {
+						c.adopt()
+					}
+					c.shown, c.corrected = 0, true
+					c.unvouch() // it may be older than what was published elsewhere
 				}
 			}
 		}
 		for _, c := range x.claims {
 			if c.end > s.horizon(rs) && !g.isIn(c.end, true) {
-				s.takeClaim(rs, g, &c)
+				s.takeClaim(rs, g, &c, owns(g.slot))
 			}
 		}
 	}
@@ -173,17 +191,18 @@ func (rs *ruleState) knownIn(g *group) {
 	}
 }
 
-// takeClaim notes what another one is about to publish.
-func (s *Share) takeClaim(rs *ruleState, g *group, x *claim) {
+// takeClaim notes what another one is about to publish; who owns the group knows
+// better than an owner before.
+func (s *Share) takeClaim(rs *ruleState, g *group, x *claim, owns bool) {
 	w := rs.window(x.end)
 	c := w.cells[string(rs.key(g.labels))]
 	if c == nil {
 		c = w.cell(rs, g.labels, g.hash, g.slot)
 		c.touched = s.now
 	}
-	if !c.published && c.claim == nil {
-		acc := x.acc
-		c.late, c.claim, c.claimAt = true, &acc, s.now
+	if !c.published && (c.claim == nil || owns) {
+		c.late = c.late || x.late || x.end <= rs.past(g.slot)
+		c.claim, c.last = &fixed{x.acc, 0, x.revision}, x.revision
 	}
 }
 
@@ -220,13 +239,13 @@ func (s *Share) takeOpen(rs *ruleState, g *group, x *leftPart) {
 	c := w.cells[string(rs.key(g.labels))]
 	if c == nil {
 		c = w.cell(rs, g.labels, g.hash, g.slot)
-		c.late, c.again = past, past
+		c.late, c.again, c.behind = past, past && !x.behind, true
 	}
 	if c.published || c.claim != nil {
 		return
 	}
 	if c.merge(x.source, x.revision, &x.acc) {
-		c.touched, c.behind = s.now, false
+		c.touched, c.behind, c.loose = s.now, c.behind && x.behind, true
 	}
 }
 

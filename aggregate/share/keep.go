@@ -27,17 +27,15 @@ type cell struct {
 	late               bool   // it came when the window was past, and was never in it
 	again              bool   // a late one of a part that was not late at its source
 	behind             bool   // all its parts were late at their sources
+	loose              bool   // some are such that no mark says who has them
+	corrected          bool   // it was published again, or is about to be, here or elsewhere
 	version            uint64 // counts the changes
 	shown              uint64 // the version that was published
 	touched            int64  // when a part came last
 	last               uint32 // revision of the last publication here
 
-	// claim is what is published of a late one, of claimVersion: see claimed.
-	claim        *partial.Acc
-	claimVersion uint64
-	claimAt      int64
-	asked        int64 // when the deputy was told last; 0: it was not
-	told         bool  // the deputy has it
+	claim *fixed // what is published next; nil: what the parts say then
+	vouch vouch
 }
 
 // said is the newest that a source said of a cell.
@@ -79,7 +77,8 @@ func (s *Share) takeRow(rs *ruleState, from source, p *part, r *row, g *group) s
 		return "unknown" // whether the group was in it knows who published it
 	}
 	if c == nil {
-		c = rs.window(p.end).cell(rs, r.Group, r.Hash, g.slot)
+		w = rs.window(p.end)
+		c = w.cell(rs, r.Group, r.Hash, g.slot)
 		c.late, c.behind = past && !known, true
 		c.again = c.late && (!p.late || p.after)
 	}
@@ -90,7 +89,7 @@ func (s *Share) takeRow(rs *ruleState, from source, p *part, r *row, g *group) s
 	if !c.merge(from, p.revision, &r.Acc) {
 		return "duplicate"
 	}
-	c.touched, c.behind = s.now, c.behind && p.late
+	c.touched, c.behind, c.loose = s.now, c.behind && p.late, c.loose || p.late
 	switch {
 	case !known:
 		return "taken"
@@ -100,7 +99,7 @@ func (s *Share) takeRow(rs *ruleState, from source, p *part, r *row, g *group) s
 	}
 	if owner := s.view.First[g.slot]; owner != s.self && !c.adopted { // who may take it for old
 		version := c.version
-		s.tell(rs, c, owner, func() { c.shown = max(c.shown, version) })
+		s.tell(rs, w, c, owner, func(bool) { c.shown = max(c.shown, version) })
 	}
 	return "corrected"
 }
@@ -108,9 +107,10 @@ func (s *Share) takeRow(rs *ruleState, from source, p *part, r *row, g *group) s
 // adopt: another one published it as it is here; whether with what sources changed
 // is not known.
 func (c *cell) adopt() {
-	if c.published, c.adopted = true, true; !c.changed() {
+	if c.published, c.adopted = true, true; !c.changed() && c.claim == nil {
 		c.shown = c.version
 	}
+	c.claim = nil
 }
 
 func (rs *ruleState) window(end int64) *window {

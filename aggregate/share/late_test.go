@@ -316,7 +316,7 @@ func TestLeftOfAWindowOfAnotherOwner(t *testing.T) {
 		if known {
 			to.group(r.Group, r.Hash).publishedIn(end, false, to.interval())
 		}
-		next.takeState(to, &state{to.rule, []stateGroup{from.stateOf(g, deputy.isThere)}})
+		next.takeState(to, &state{to.rule, []stateGroup{from.stateOf(g, deputy.isThere)}}, func(int) bool { return false })
 		cells := to.cellsOf(end)
 		if (len(cells) == 0) != known {
 			t.Errorf("known %v: there are %d groups", known, len(cells))

@@ -81,7 +81,7 @@ func (s *Share) change(v *view) {
 		}
 		for _, w := range rs.windows {
 			for _, c := range w.cells {
-				c.asked, c.told = 0, false
+				c.unvouch()
 			}
 		}
 	}

@@ -79,16 +79,18 @@ type stateGroup struct {
 	in, apart spans
 	claims    []claim
 	// left are parts of sources that are not there to send them again: where windows are
-	// corrected, or it is not known that the group was published in one.
+	// corrected, or it is not known that the group was published in one. Of what was
+	// corrected, and of backlogs that are gathered, they are those of all sources.
 	left []leftPart
-	// changed are the windows that were published and are to be corrected.
+	// changed are the windows that were published and were corrected since, or are to be.
 	changed []int64
 }
 
 type leftPart struct {
 	end int64
-	// open: the group is not known to be published in the window.
-	open bool
+	// open: the group is not known to be published in the window; behind: all that is
+	// known of that was late at its sources.
+	open, behind bool
 	said
 }
 
@@ -96,7 +98,10 @@ type leftPart struct {
 // or was, so that a next owner publishes none other.
 type claim struct {
 	end int64
-	acc partial.Acc
+	// late: the window was past by then.
+	late     bool
+	revision uint32
+	acc      partial.Acc
 }
 
 // count is what one source counted in a group from its birth to asOf.
@@ -140,8 +145,9 @@ type row struct {
 type reply struct {
 	boot  uint64
 	taken bool // false: the message was to another start, or named a plan that is unknown
-	// viewed: the receiver has the same view, so that marks hold.
-	viewed bool
+	// viewed: the receiver has the same view, so that marks hold; even: and the sender
+	// has all that the receiver had to give when it went over to that.
+	viewed, even bool
 	// rules are all that the receiver shares; of others nothing was taken.
 	rules []told
 }

@@ -52,10 +52,20 @@ type link struct {
 	says   int64            // all windows to here are published by it
 }
 
-// givenGroup is a group to be sent; then is called when it was taken.
+// givenGroup is a group to be sent, with all windows or one; then is called when it
+// was taken: see reply.even.
 type givenGroup struct {
 	g    *group
-	then func()
+	in   *window // nil: all
+	then func(even bool)
+}
+
+// state is what is sent of it.
+func (x *givenGroup) state(rs *ruleState, there func(source) bool) stateGroup {
+	if x.in != nil {
+		return rs.stateIn(x.g, x.in.end, there)
+	}
+	return rs.stateOf(x.g, there)
 }
 
 func newPeer(name string, v *view) *peer {
@@ -239,7 +249,7 @@ func (s *Share) give(p *peer, rs *ruleState, l *link, m *message, st *step) bool
 		if st.room.full() {
 			break
 		}
-		g := rs.stateOf(next.g, s.isThere)
+		g := next.state(rs, s.isThere)
 		st.room.rows--
 		st.room.bytes -= g.weight()
 		x.groups = append(x.groups, g)
@@ -303,7 +313,7 @@ func (p *part) cut(v *view, member int16, from int, left *room) int {
 }
 
 // note what a peer has taken.
-func (p *peer) note(st *step) {
+func (p *peer) note(st *step, even bool) {
 	for _, id := range st.plans {
 		p.plans[id] = true
 	}
@@ -313,7 +323,7 @@ func (p *peer) note(st *step) {
 		}
 		for _, g := range x.l.giving[:x.groups] {
 			if g.then != nil {
-				g.then()
+				g.then(even)
 			}
 		}
 		if x.l.giving = x.l.giving[x.groups:]; len(x.l.giving) == 0 && x.l.busy {

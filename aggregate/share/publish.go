@@ -81,10 +81,17 @@ func (s *Share) dueWindow(rs *ruleState, w *window, r *reach, b *batch) {
 	var cells []*cell
 	incomplete := false
 	for _, c := range w.cells {
-		if s.view.First[c.slot] == s.self && c.dirty() && s.isDue(rs, w, c, r) {
-			cells = append(cells, c)
-			incomplete = incomplete || !c.late && !c.published && w.end > r.complete.at(r.view, c.slot)
+		if s.view.First[c.slot] != s.self || !c.dirty() || !s.isDue(rs, w, c, r) {
+			continue
 		}
+		if (c.published || c.late || c.loose || c.claim != nil) && !s.vouched(rs, w, c) {
+			if !c.published && !c.late { // nobody may take the window for published
+				r.most = min(r.most, w.end-rs.interval())
+			}
+			continue
+		}
+		cells = append(cells, c)
+		incomplete = incomplete || !c.late && !c.published && w.end > r.complete.at(r.view, c.slot)
 	}
 	if len(cells) == 0 {
 		return
@@ -117,7 +124,7 @@ func (s *Share) isDue(rs *ruleState, w *window, c *cell, r *reach) bool {
 	case c.late && c.again && w.end <= rs.origin && !rs.remembers():
 		return false // whether the group was in it knows who published it
 	case c.late:
-		return s.now-c.touched >= settleTime.Milliseconds() && at >= rs.turned && s.claimed(rs, w, c)
+		return s.now-c.touched >= settleTime.Milliseconds() && at >= rs.turned
 	}
 	return w.end > rs.past(c.slot)
 }
@@ -151,61 +158,24 @@ func (rs *ruleState) gapOf(source string) int64 {
 	return never
 }
 
-// claimed fixes the value of a window that came late, and reports whether the
-// deputy has it: so it publishes the same should this island die before it can
-// tell. A deputy that does not answer is not waited for longer than a source.
-// Where windows are corrected a next owner corrects what it publishes otherwise.
-func (s *Share) claimed(rs *ruleState, w *window, c *cell) bool {
-	if rs.remembers() {
-		return true
-	}
-	if c.claim == nil {
-		acc := rs.combined(c)
-		acc = acc.Clone()
-		c.claim, c.claimVersion, c.claimAt = &acc, c.version, s.now
-	}
-	second := s.view.Second[c.slot]
-	if second == none || c.told || s.now-c.claimAt >= s.hold(rs.rule) {
-		return true
-	}
-	if c.asked == 0 || s.now-c.asked >= settleTime.Milliseconds() {
-		c.asked = s.now
-		s.tell(rs, c, second, func() { c.told = true })
-	}
-	return false
-}
-
-// tell gives a group to another member anew.
-func (s *Share) tell(rs *ruleState, c *cell, to int16, then func()) {
-	g := rs.groups[string(rs.key(c.labels))]
-	if to == none || g == nil {
-		return
-	}
-	l := s.peers[s.view.Members[to]].link(rs.rule.Hash)
-	l.giving = append(l.giving, &givenGroup{g, func() {
-		s.stirred = true
-		then()
-	}})
-}
-
 // show decides that a cell is published as it is.
 func (s *Share) show(rs *ruleState, w *window, c *cell) *verdict {
 	g := rs.group(c.labels, c.hash)
-	version, first, revision := c.version, !c.published, c.revision()
+	next, first := c.claim, !c.published
+	if next == nil {
+		next = &fixed{rs.combined(c), c.version, c.revision()}
+	}
 	if !rs.remembers() {
-		revision = 0
+		next.revision = 0
 	}
-	acc := rs.combined(c)
-	if first && c.claim != nil {
-		acc, version, revision = *c.claim, c.claimVersion, c.last
-	}
-	x := &verdict{c.labels, first, revision, acc, s.totalOf(rs, w, c, g)}
+	x := &verdict{c.labels, first, next.revision, next.acc, s.totalOf(rs, w, c, g)}
 	g.shown = max(g.shown, w.end)
 	g.publishedIn(w.end, s.view.apart, rs.interval())
-	c.published, c.shown, c.last = true, version, revision
-	if first && (c.late || c.behind) {
-		s.tell(rs, c, s.view.Second[c.slot], func() {})
+	c.published, c.shown, c.last = true, next.version, next.revision
+	if first && c.claim != nil { // nobody's word says that it is out
+		s.tell(rs, w, c, s.view.Second[c.slot], func(bool) {})
 	}
+	c.claim, c.vouch = nil, vouch{}
 	return x
 }
 

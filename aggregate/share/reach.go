@@ -9,18 +9,24 @@ type reach struct {
 	complete
 	// together is to where all slots are taken for complete, whoever is missing.
 	together int64
+	// most is to where nothing waits for its deputy.
+	most int64
 }
 
-func (r *reach) at(slot int) int64 { return max(r.complete.at(r.view, slot), r.together) }
+func (r *reach) at(slot int) int64 {
+	return min(max(r.complete.at(r.view, slot), r.together), r.most)
+}
 
 // least is to where all slots of this island are complete.
-func (r *reach) least() int64 { return max(r.complete.least(r.view, r.self), r.together) }
+func (r *reach) least() int64 {
+	return min(max(r.complete.least(r.view, r.self), r.together), r.most)
+}
 
 // reach says to which window each slot of this island is complete. Where a source
 // is left out, all slots go together: what this island says of them to the next
 // owner is to where it published all.
 func (s *Share) reach(rs *ruleState) *reach {
-	r := &reach{view: s.view, self: s.self, complete: s.complete(rs, 0), together: never}
+	r := &reach{view: s.view, self: s.self, complete: s.complete(rs, 0), together: never, most: math.MaxInt64}
 	if hold := s.hold(rs.rule); s.agreed != 0 && s.now-s.agreed >= hold {
 		loose := s.complete(rs, hold)
 		r.together = max(loose.least(s.view, s.self), s.deadline(rs, hold))

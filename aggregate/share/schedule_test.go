@@ -26,13 +26,14 @@ type plot struct {
 	disk   bool // little memory, the rest on disk
 	jumps  bool // of clocks
 	uneven bool // slots move by their load
+	flood  bool // a lot comes late
 	late   rule.Late
 }
 
 func plotOf(seed uint64) plot {
 	return plot{
 		long: seed%10 >= 8, joins: seed%5 == 1, dies: seed%7 == 3, leaves: seed%7 == 5, disk: seed%4 == 0,
-		jumps: seed%2 == 1, uneven: seed%6 >= 4, late: rule.Late(seed / 2 % 3),
+		jumps: seed%2 == 1, uneven: seed%6 >= 4, flood: seed%9 >= 7, late: rule.Late(seed / 2 % 3),
 	}
 }
 
@@ -47,7 +48,9 @@ func schedule(t *testing.T, seed uint64) (w *world) {
 	synctest.Test(t, func(t *testing.T) {
 		n, p := 3+int(seed%3), plotOf(seed)
 		w = newWorld(t, seed, n, p.late)
-		w.uneven = p.uneven
+		if w.uneven = p.uneven; p.flood {
+			w.lates *= 13
+		}
 		if p.disk {
 			w.pending = flow.Bytes(2 << 10)
 			if p.dies || p.leaves { // so that they have room for the time until the others go on

@@ -17,7 +17,7 @@ func (s *Share) deliver() {
 			break
 		}
 		s.take(s.o.Self, m, s.view)
-		p.note(st)
+		p.note(st, true)
 	}
 	for _, rs := range s.order {
 		p.link(rs.rule.Hash).says = rs.published
@@ -143,7 +143,7 @@ func (s *Share) answered(p *peer, r *reply, st *step) {
 	}
 	s.hearRules(p, r, st)
 	if st.view == s.view {
-		p.note(st)
+		p.note(st, r.even)
 		if st.done && r.viewed {
 			p.done = st.view
 		}

@@ -48,6 +48,7 @@ type world struct {
 	calm    bool               // no faults any more
 	pending flow.Bytes
 	uneven  bool                  // slots are spread by load, soon and with little of it
+	lates   float64               // how often a window comes again
 	said    map[string][]emission // by series and time
 	pushed  map[int64][]push
 	dead    map[string]int64 // since when for good, Unix ms
@@ -98,7 +99,7 @@ type node struct {
 func newWorld(t *testing.T, seed uint64, n int, late rule.Late) *world {
 	set := load(t, strings.Replace(ruleText, "carry", late.String(), 1))
 	w := &world{
-		t: t, seed: seed, set: set, step: set.Rules[0].Interval.Milliseconds(), rnd: rand.New(rand.NewPCG(seed, 77)),
+		t: t, seed: seed, set: set, lates: 0.03, step: set.Rules[0].Interval.Milliseconds(), rnd: rand.New(rand.NewPCG(seed, 77)),
 		cut: map[[2]string]bool{}, out: map[[2]string]bool{}, said: map[string][]emission{}, pushed: map[int64][]push{}, dead: map[string]int64{}, handed: map[string]bool{},
 	}
 	for i := range n {
@@ -503,7 +504,7 @@ func (w *world) run(ctx context.Context) {
 			for ctx.Err() == nil {
 				time.Sleep(w.between(100*time.Millisecond, 1500*time.Millisecond))
 				n.seal()
-				if n.w.chance(0.03) {
+				if n.w.chance(n.w.lates) {
 					n.afterwards()
 				}
 				if w.chance(0.05) {
