@@ -19,7 +19,7 @@ UNSTEADY := TestCrowd
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: build ## build and start the demo: three islands, a sample shop, an alert every few minutes
+run: build ## build and start the demo: three islands, a sample shop, something broken every few minutes
 	$(BIN) demo
 
 lab: build ## build and start six islands in three regions behind two NATs; needs root

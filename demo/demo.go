@@ -28,6 +28,7 @@ func New(opts Options) (*Demo, error) {
 // Run shows the demo until ctx ends or the island fails. Whatever happens, the
 // services are stopped and the temporary directory is gone when it returns.
 func (d *Demo) Run(ctx context.Context) (err error) {
+	began := time.Now()
 	screen := newScreen(d.opts.Out)
 	dir, removeDir, err := d.directory()
 	if err != nil {
@@ -45,47 +46,41 @@ func (d *Demo) Run(ctx context.Context) (err error) {
 	}
 	defer closeLog()
 
-	// What is watched outlives the island, so that stopping looks like no outage.
-	shop, err := openShop(logger)
+	// What is watched outlives the islands, so that stopping looks like no outage.
+	scenery, err := d.openScenery(dir, screen, logger)
 	if err != nil {
 		return err
 	}
-	defer shop.close()
-	inbox, err := openInbox(screen, logger)
+	defer scenery.close()
+	isles, err := d.cast(dir, scenery.shop)
 	if err != nil {
 		return err
 	}
-	defer inbox.close()
-
-	isles, err := d.cast(dir, shop)
+	if err := scenery.furnish(isles, d.opts.pace); err != nil {
+		return err
+	}
+	papers, err := documents(scenery.scene(isles, d.opts.pace))
 	if err != nil {
 		return err
 	}
-	for n := range isles {
-		if isles[n].config, err = writeFiles(isles[n], inbox.url(), d.opts.pace); err != nil {
-			return err
-		}
-	}
-	screen.print("Starting %s and a shop of three services …", plural(len(isles)))
-	return d.show(ctx, screen, shop, stage{isles: isles, log: logger})
-}
-
-func plural(islands int) string {
-	if islands == 1 {
-		return "an island"
-	}
-	return fmt.Sprintf("%d islands", islands)
+	return d.show(ctx, screen, stage{isles: isles, scenery: scenery, documents: papers, began: began})
 }
 
 // stage is where one run takes place.
 type stage struct {
-	isles []isle // the first is the one to look at
-	log   *slog.Logger
+	isles     []isle // the first is the one to look at
+	scenery   *scenery
+	documents []document
+	began     time.Time
 }
 
 // show runs the islands, then the traffic and the progress line, and stops them
 // in reverse.
-func (d *Demo) show(ctx context.Context, screen *screen, shop *shop, st stage) error {
+func (d *Demo) show(ctx context.Context, screen *screen, st stage) error {
+	step := func(what string) {
+		screen.progress(fmt.Sprintf("%4.1f s  %s …", time.Since(st.began).Seconds(), what))
+	}
+	screen.print("Starting %s and a shop of three services …", plural(len(st.isles)))
 	crewCtx, stopCrew := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopCrew()
 	crew := make(chan error, 1)
@@ -93,23 +88,26 @@ func (d *Demo) show(ctx context.Context, screen *screen, shop *shop, st stage) e
 
 	client := newClient(st.isles[0].Addr)
 	defer client.close()
-	if err := st.waitReady(ctx, crew); err != nil {
+	if err := st.waitReady(ctx, crew, step); err != nil {
 		return err
 	}
-	if err := unite(ctx, st.isles); err != nil && ctx.Err() == nil {
+	if err := unite(ctx, st.isles, st.documents, step); err != nil && ctx.Err() == nil {
 		stopCrew()
 		return errors.Join(err, <-crew)
 	}
+	bursts := d.begin(st)
 	if ctx.Err() == nil {
-		screen.print("%s", d.welcome(st, shop))
+		screen.end()
+		screen.print("%s", d.welcome(st))
+		if err := d.opts.open("http://" + st.isles[0].Addr + "/"); err != nil {
+			screen.print("No browser was opened: %v", err)
+		}
 	}
 
-	bursts := schedule{every: d.opts.BurstEvery, length: d.opts.BurstFor, day: d.opts.pace.Day, began: time.Now()}
-	shop.setSchedule(bursts)
 	actors, stopActors := context.WithCancel(ctx)
 	defer stopActors()
 	var wg sync.WaitGroup
-	wg.Go(func() { shop.traffic(actors) })
+	wg.Go(func() { st.scenery.shop.traffic(actors) })
 	wg.Go(func() { watch(actors, screen, client, bursts, d.opts.pace.Poll) })
 
 	var err error
@@ -129,9 +127,22 @@ func (d *Demo) show(ctx context.Context, screen *screen, shop *shop, st stage) e
 	return <-crew
 }
 
+// begin sets the clocks of what goes wrong: payment, and the way from the last island
+// to the shop, which is out of step with it.
+func (d *Demo) begin(st stage) schedule {
+	now := time.Now()
+	bursts := schedule{every: d.opts.BurstEvery, length: d.opts.BurstFor, first: min(d.opts.BurstEvery/4, d.opts.pace.Calm), day: d.opts.pace.Day, began: now}
+	st.scenery.shop.setSchedule(bursts)
+	cut := bursts
+	cut.every, cut.first = d.opts.BurstEvery*3/2, 2*bursts.first
+	st.scenery.world.setFault(fault{site: st.scenery.shop.entrance().Addr(), from: len(st.isles) - 1, schedule: cut})
+	return bursts
+}
+
 // waitReady returns nil once all islands are ready or ctx has ended.
-func (st stage) waitReady(ctx context.Context, crew chan error) error {
+func (st stage) waitReady(ctx context.Context, crew chan error, step func(string)) error {
 	for _, i := range st.isles {
+		step("waiting for " + i.Name)
 		c := newClient(i.Addr)
 		defer c.close()
 		if err := c.waitReady(ctx, crew); err != nil {
@@ -141,12 +152,19 @@ func (st stage) waitReady(ctx context.Context, crew chan error) error {
 	return nil
 }
 
+func plural(islands int) string {
+	if islands == 1 {
+		return "an island"
+	}
+	return fmt.Sprintf("%d islands", islands)
+}
+
 // early explains an island that ended before it was asked to.
 func early(err error) error {
 	if err == nil {
-		return errors.New("the island ended by itself")
+		return errors.New("an island ended by itself")
 	}
-	return fmt.Errorf("the island ended: %w", err)
+	return fmt.Errorf("an island ended: %w", err)
 }
 
 func (d *Demo) directory() (dir string, remove func() (string, error), err error) {
@@ -183,14 +201,18 @@ func (d *Demo) logger(dir string) (*slog.Logger, func(), error) {
 	return slog.New(slog.NewTextHandler(f, nil)), func() { _ = f.Close() }, nil
 }
 
-const logFile = "atoll.log"
+const logFile = "demo.log"
 
 // serve starts an HTTP server on a free loopback port.
 func serve(h http.Handler, logger *slog.Logger) (*server, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", anyPort)
 	if err != nil {
 		return nil, fmt.Errorf("listen on loopback: %w", err)
 	}
+	return serveOn(l, h, logger), nil
+}
+
+func serveOn(l net.Listener, h http.Handler, logger *slog.Logger) *server {
 	s := &server{addr: l.Addr().String(), done: make(chan struct{})}
 	s.http = &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn)}
 	go func() {
@@ -199,7 +221,7 @@ func serve(h http.Handler, logger *slog.Logger) (*server, error) {
 			logger.Error("demo server ended", "address", s.addr, "err", err)
 		}
 	}()
-	return s, nil
+	return s
 }
 
 type server struct {

@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -54,7 +55,7 @@ func (in *inbox) receive(w http.ResponseWriter, r *http.Request) {
 			text = "over after " + a.EndsAt.Sub(a.StartsAt).Round(time.Second).String()
 		}
 		in.screen.print("%s  %-8s  %s  %s: %s", at.Local().Format(time.TimeOnly),
-			strings.ToUpper(printable(a.Status)), printable(a.Labels["alertname"]), printable(a.Labels["service"]), printable(text))
+			strings.ToUpper(printable(a.Status)), printable(a.Labels["alertname"]), printable(cmp.Or(a.Labels["service"], a.Labels["instance"], a.Labels["job"])), printable(text))
 	}
 }
 

@@ -21,10 +21,11 @@ import (
 func TestAlertFiresAndResolves(t *testing.T) {
 	out := &terminal{}
 	d, err := New(Options{
-		Listen: "127.0.0.1:0", Out: out, Version: "test",
+		Listen: "127.0.0.1:0", Out: out,
 		BurstEvery: 24 * time.Second, BurstFor: 10 * time.Second,
 		pace: pace{
 			Scrape: 2 * time.Second, Evaluate: time.Second, Window: 8 * time.Second, For: time.Second,
+			Host: 5 * time.Second, Probe: 2 * time.Second, Aggregate: 5 * time.Second, Calm: 2 * time.Second,
 			GroupWait: time.Second, GroupInterval: time.Second, Day: 6 * time.Minute, Poll: time.Second,
 		},
 	})
@@ -76,9 +77,9 @@ func TestAlertFiresAndResolves(t *testing.T) {
 		if s, err = client.look(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		return s.up >= 3 && s.up == s.targets
+		return s.up >= 4 && s.up == s.targets
 	})
-	if s.status.Name != "demo" || s.status.Version.Version != "test" || s.status.HeadSeries == 0 {
+	if s.status.Name != "beijing" || s.status.Version.Version != "test" || s.status.HeadSeries == 0 {
 		t.Errorf("seen %+v", s)
 	}
 
@@ -90,7 +91,7 @@ func TestAlertFiresAndResolves(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Errorf("Run: %v", err)
 	}
-	if others := regexp.MustCompile(`(?m)^  (?:reef|lagoon) +http://127\.0\.0\.1:\d+/$`).FindAllString(out.String(), -1); len(others) != 2 {
+	if others := regexp.MustCompile(`(?m)^  (?:singapore|frankfurt) +http://127\.0\.0\.1:\d+/$`).FindAllString(out.String(), -1); len(others) != 2 {
 		t.Errorf("the welcome names the islands %q:\n%s", others, out)
 	}
 	if !strings.Contains(out.String(), "Stopped. Removed ") {
@@ -115,7 +116,7 @@ func checkIslands(t *testing.T, client *client) {
 		}
 		return len(regions) == 2
 	})
-	if diff := cmp.Diff(map[string]string{"reef": "north", "lagoon": "south"}, regions); diff != "" {
+	if diff := cmp.Diff(map[string]string{"singapore": "ap-southeast", "frankfurt": "eu-central"}, regions); diff != "" {
 		t.Errorf("regions (-want +got):\n%s", diff)
 	}
 	var status portal.Status

@@ -16,42 +16,47 @@ type Options struct {
 	// Listen is host:port of the first island, or the first of the ports to try; the
 	// others take the next free ones. Empty: 127.0.0.1:59080. Port 0 takes any.
 	Listen string
-	// Dir keeps the island's files when given; otherwise a temporary directory
+	// Dir keeps the islands' files when given; otherwise a temporary directory
 	// is made and removed.
 	Dir string
 	// BurstEvery is the time from the begin of one error burst to the next, 4 min
-	// by default. The first one comes after a quarter of it.
+	// by default. The first one comes at once.
 	BurstEvery time.Duration
 	// BurstFor is how long a burst lasts, 60 s by default.
 	BurstFor time.Duration
 	// Out is where people read, standard output by default. A terminal gets a
 	// progress line.
 	Out io.Writer
-	// Logger gets what the island and the shop log; by default a file in the
-	// demo's directory does.
+	// Logger gets what the shop and the ways between cities log; by default a file in
+	// the demo's directory does. Islands log to a file in their own directories.
 	Logger *slog.Logger
-	// Version is what the island says it is.
-	Version string
-	// Start runs an island from the configuration file at configPath, with its
-	// data under dir, until ctx ends. By default this program's own islands run; one
-	// given here runs alone.
-	Start func(ctx context.Context, dir, configPath string) error
+	// NoDistance has the islands reach each other as fast as the machine is.
+	NoDistance bool
+	// Open shows the first island in a browser.
+	Open bool
 
-	pace pace
+	// start runs an island from the configuration file at configPath, with its data
+	// under dir, until ctx ends. By default islands are processes of this program; one
+	// that a test gives here runs alone.
+	start func(ctx context.Context, dir, configPath string) error
+	pace  pace
 }
 
 // pace holds what a test shortens.
 type pace struct {
 	Scrape, Evaluate, Window, For time.Duration // rules look back over Window
+	Host, Probe, Aggregate        time.Duration // intervals
 	GroupWait, GroupInterval      time.Duration
+	Calm                          time.Duration // before the first burst, at most
 	Day                           time.Duration // one turn of the traffic's daily shape
 	Poll                          time.Duration // of the progress line
 }
 
 func defaultPace() pace {
 	return pace{
-		Scrape: 5 * time.Second, Evaluate: 5 * time.Second, Window: 30 * time.Second, For: 15 * time.Second,
-		GroupWait: 2 * time.Second, GroupInterval: 10 * time.Second,
+		Scrape: 2 * time.Second, Evaluate: 2 * time.Second, Window: 10 * time.Second, For: 4 * time.Second,
+		Host: 5 * time.Second, Probe: 2 * time.Second, Aggregate: 5 * time.Second,
+		GroupWait: time.Second, GroupInterval: 5 * time.Second, Calm: 2 * time.Second,
 		Day: 6 * time.Minute, Poll: 2 * time.Second,
 	}
 }
@@ -86,4 +91,12 @@ func (o Options) validate() error {
 		errs = append(errs, fmt.Errorf("bursts every %s for %s: a burst must end before the next begins; make it shorter", o.BurstEvery, o.BurstFor))
 	}
 	return errors.Join(errs...)
+}
+
+// trips are the distances between the islands, nil without any.
+func (d *Demo) trips() roundTrips {
+	if d.opts.NoDistance || d.opts.start != nil {
+		return nil
+	}
+	return cables()
 }

@@ -9,23 +9,21 @@ import (
 // of the time since the begin alone.
 type schedule struct {
 	every, length time.Duration
+	first         time.Duration // from the begin to the first burst, at most every
 	day           time.Duration
 	began         time.Time
 }
 
 // burst reports whether errors are due at t, and how long it takes until that
-// changes. The first burst comes after a quarter of the interval, so that a
-// visitor need not wait for it.
+// changes.
 func (s schedule) burst(t time.Time) (on bool, change time.Duration) {
-	at := (t.Sub(s.began) + s.every - s.every/4) % s.every
-	if at < 0 {
-		at += s.every
+	since := t.Sub(s.began)
+	if since < s.first {
+		return false, s.first - since
 	}
-	if at < s.length && t.Sub(s.began) >= s.every/4 {
+	at := (since - s.first) % s.every
+	if at < s.length {
 		return true, s.length - at
-	}
-	if t.Sub(s.began) < s.every/4 {
-		return false, s.every/4 - t.Sub(s.began)
 	}
 	return false, s.every - at
 }

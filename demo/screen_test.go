@@ -42,7 +42,7 @@ func TestInboxPrintsWhatPeopleNeed(t *testing.T) {
 }
 
 func TestProgressLine(t *testing.T) {
-	bursts := schedule{every: 4 * time.Minute, length: time.Minute, began: time.Unix(1e9, 0)}
+	bursts := schedule{every: 4 * time.Minute, length: time.Minute, first: time.Minute, began: time.Unix(1e9, 0)}
 	s := seen{up: 6, targets: 7, status: portal.Status{HeadSeries: 1200, SamplesPerSecond: 240.4}}
 	for _, tc := range []struct {
 		alerts []string

@@ -17,6 +17,7 @@ import (
 // service is one process of the shop, as far as HTTP can tell.
 type service struct {
 	Name string
+	at   int // its place
 	*server
 
 	metrics *serviceMetrics
@@ -27,7 +28,8 @@ type service struct {
 // accepts orders all the same and queues their payment.
 type shop struct {
 	services []*service
-	client   *http.Client
+	world    *world
+	clients  []*http.Client // by where they are
 	log      *slog.Logger
 
 	schedule atomic.Pointer[schedule]
@@ -36,19 +38,28 @@ type shop struct {
 	stopped  chan struct{}
 }
 
-func openShop(logger *slog.Logger) (*shop, error) {
-	s := &shop{
-		client:  &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 32}},
-		log:     logger,
-		stopped: make(chan struct{}),
+// Where the services of the shop are, by the order of places.
+const (
+	frontendAt = iota
+	cartAt
+	paymentAt
+	shopPlaces
+)
+
+func openShop(world *world, logger *slog.Logger) (*shop, error) {
+	s := &shop{world: world, log: logger, stopped: make(chan struct{})}
+	for at := range shopPlaces {
+		s.clients = append(s.clients, &http.Client{
+			Timeout: 5 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 32, DialContext: world.dialFrom(at)},
+		})
 	}
-	payment, err := s.open("payment", func(svc *service) {
+	payment, err := s.open("payment", paymentAt, func(svc *service) {
 		svc.handle("POST /charge", s.charge)
 	})
 	if err != nil {
 		return nil, err
 	}
-	cart, err := s.open("cart", func(svc *service) {
+	cart, err := s.open("cart", cartAt, func(svc *service) {
 		svc.handle("GET /cart", work(4*time.Millisecond, 0.5))
 		svc.handle("POST /cart", work(7*time.Millisecond, 0.5))
 		svc.handle("POST /order", s.order(payment))
@@ -61,12 +72,12 @@ func openShop(logger *slog.Logger) (*shop, error) {
 		s.closeServers()
 		return nil, err
 	}
-	if _, err = s.open("frontend", func(svc *service) {
+	if _, err = s.open("frontend", frontendAt, func(svc *service) {
 		svc.handle("GET /{$}", work(3*time.Millisecond, 0.4))
 		svc.handle("GET /product/{id}", work(9*time.Millisecond, 0.6))
-		svc.handle("GET /cart", s.forward(cart, http.MethodGet, "/cart"))
-		svc.handle("POST /cart", s.forward(cart, http.MethodPost, "/cart"))
-		svc.handle("POST /checkout", s.forward(cart, http.MethodPost, "/order"))
+		svc.handle("GET /cart", s.forward(frontendAt, cart, http.MethodGet, "/cart"))
+		svc.handle("POST /cart", s.forward(frontendAt, cart, http.MethodPost, "/cart"))
+		svc.handle("POST /checkout", s.forward(frontendAt, cart, http.MethodPost, "/order"))
 	}); err != nil {
 		s.closeServers()
 		return nil, err
@@ -80,8 +91,8 @@ func openShop(logger *slog.Logger) (*shop, error) {
 	return s, nil
 }
 
-func (s *shop) open(name string, routes func(*service)) (*service, error) {
-	svc := &service{Name: name, metrics: newServiceMetrics(name), mux: http.NewServeMux()}
+func (s *shop) open(name string, at int, routes func(*service)) (*service, error) {
+	svc := &service{Name: name, at: at, metrics: newServiceMetrics(name), mux: http.NewServeMux()}
 	svc.mux.Handle("GET /metrics", svc.metrics.handler())
 	routes(svc)
 	srv, err := serve(svc.mux, s.log)
@@ -89,6 +100,7 @@ func (s *shop) open(name string, routes func(*service)) (*service, error) {
 		return nil, fmt.Errorf("start the shop's %s: %w", name, err)
 	}
 	svc.server = srv
+	s.world.put(svc.Addr(), at)
 	s.services = append(s.services, svc)
 	return svc, nil
 }
@@ -104,6 +116,16 @@ func (s *shop) broken() bool {
 	return on
 }
 
+// in lists the services at a place.
+func (s *shop) in(at int) (out []*service) {
+	for _, svc := range s.services {
+		if svc.at == at {
+			out = append(out, svc)
+		}
+	}
+	return out
+}
+
 func (s *shop) entrance() *service { return s.services[len(s.services)-1] }
 
 func (s *shop) close() {
@@ -116,7 +138,9 @@ func (s *shop) closeServers() {
 	for i := len(s.services) - 1; i >= 0; i-- { // callers before whom they call
 		s.services[i].close()
 	}
-	s.client.CloseIdleConnections()
+	for _, c := range s.clients {
+		c.CloseIdleConnections()
+	}
 }
 
 // answer handles a request and returns its status code.
@@ -160,10 +184,10 @@ func (s *shop) charge(r *http.Request) int {
 }
 
 // forward does a little work and asks the next service.
-func (s *shop) forward(next *service, method, path string) answer {
+func (s *shop) forward(from int, next *service, method, path string) answer {
 	return func(r *http.Request) int {
 		work(2*time.Millisecond, 0.4)(r)
-		code, err := s.call(r.Context(), next, method, path, r.Header.Get(traceHeader))
+		code, err := s.call(r.Context(), from, next, method, path, r.Header.Get(traceHeader))
 		if err != nil {
 			return http.StatusBadGateway
 		}
@@ -175,7 +199,7 @@ func (s *shop) forward(next *service, method, path string) answer {
 func (s *shop) order(payment *service) answer {
 	return func(r *http.Request) int {
 		work(6*time.Millisecond, 0.4)(r)
-		code, err := s.call(r.Context(), payment, http.MethodPost, "/charge", r.Header.Get(traceHeader))
+		code, err := s.call(r.Context(), cartAt, payment, http.MethodPost, "/charge", r.Header.Get(traceHeader))
 		if err != nil || code != http.StatusOK {
 			s.queue.Add(1)
 			return http.StatusAccepted
@@ -190,19 +214,19 @@ func (s *shop) drainQueue(ctx context.Context, payment *service) {
 		if s.queue.Load() == 0 {
 			continue
 		}
-		if code, err := s.call(ctx, payment, http.MethodPost, "/charge", newTrace()); err == nil && code == http.StatusOK {
+		if code, err := s.call(ctx, cartAt, payment, http.MethodPost, "/charge", newTrace()); err == nil && code == http.StatusOK {
 			s.queue.Add(-1)
 		}
 	}
 }
 
-func (s *shop) call(ctx context.Context, to *service, method, path, trace string) (int, error) {
+func (s *shop) call(ctx context.Context, from int, to *service, method, path, trace string) (int, error) {
 	req, err := http.NewRequestWithContext(ctx, method, to.url()+path, nil)
 	if err != nil {
 		return 0, err
 	}
 	req.Header.Set(traceHeader, trace)
-	resp, err := s.client.Do(req)
+	resp, err := s.clients[from].Do(req)
 	if err != nil {
 		return 0, err
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 func TestBurst(t *testing.T) {
-	s := schedule{every: 4 * time.Minute, length: time.Minute, began: time.Unix(1e9, 0)}
+	s := schedule{every: 4 * time.Minute, length: time.Minute, first: time.Minute, began: time.Unix(1e9, 0)}
 	for _, tc := range []struct {
 		after  time.Duration
 		on     bool
@@ -91,7 +91,7 @@ line:
 }
 
 func TestShopBreaksInBurstsOnly(t *testing.T) {
-	s, err := openShop(quiet())
+	s, err := openShop(newWorld(nil, quiet()), quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func TestShopBreaksInBurstsOnly(t *testing.T) {
 		var wg sync.WaitGroup
 		for range n {
 			wg.Go(func() {
-				if code, err := s.call(t.Context(), s.entrance(), "POST", "/checkout", newTrace()); err != nil || code >= 400 {
+				if code, err := s.call(t.Context(), frontendAt, s.entrance(), "POST", "/checkout", newTrace()); err != nil || code >= 400 {
 					t.Errorf("checkout: %d, %v", code, err)
 				}
 			})
@@ -109,14 +109,14 @@ func TestShopBreaksInBurstsOnly(t *testing.T) {
 		wg.Wait()
 	}
 	payment, cart := s.services[0], s.services[1]
-	s.setSchedule(schedule{every: 4 * time.Hour, length: time.Hour, day: time.Hour, began: time.Now()})
+	s.setSchedule(schedule{every: 4 * time.Hour, length: time.Hour, first: time.Hour, day: time.Hour, began: time.Now()})
 	checkouts(40)
 	text := get(t, payment.url()+"/metrics")
 	if ok, bad := value(t, text, "shop_http_requests_total", `code="200"`), value(t, text, "shop_http_requests_total", `code="500"`); ok != 40 || bad != 0 {
 		t.Errorf("calm: %v paid, %v failed", ok, bad)
 	}
 
-	s.setSchedule(schedule{every: 4 * time.Hour, length: time.Hour, day: time.Hour, began: time.Now().Add(-90 * time.Minute)})
+	s.setSchedule(schedule{every: 4 * time.Hour, length: time.Hour, first: time.Hour, day: time.Hour, began: time.Now().Add(-90 * time.Minute)})
 	checkouts(60)
 	// 60 tries at 40 %: fewer than 5 failures have a chance below one in 10^7.
 	if bad := value(t, get(t, payment.url()+"/metrics"), "shop_http_requests_total", `code="500"`); bad < 5 {
@@ -130,18 +130,18 @@ func TestShopBreaksInBurstsOnly(t *testing.T) {
 		t.Errorf("queue length %v", n)
 	}
 
-	s.setSchedule(schedule{every: 4 * time.Hour, length: time.Hour, day: time.Hour, began: time.Now()})
+	s.setSchedule(schedule{every: 4 * time.Hour, length: time.Hour, first: time.Hour, day: time.Hour, began: time.Now()})
 	before := s.queue.Load()
 	waitFor(t, "the queue to shrink", 30*time.Second, func() bool { return s.queue.Load() < before })
 }
 
 func TestShopExposesExemplarsAndInFlight(t *testing.T) {
-	s, err := openShop(quiet())
+	s, err := openShop(newWorld(nil, quiet()), quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.close()
-	if _, err := s.call(t.Context(), s.entrance(), "GET", "/product/17", "00000000000000aa"); err != nil {
+	if _, err := s.call(t.Context(), frontendAt, s.entrance(), "GET", "/product/17", "00000000000000aa"); err != nil {
 		t.Fatal(err)
 	}
 	req, err := http.NewRequest(http.MethodGet, s.entrance().url()+"/metrics", nil)
@@ -149,7 +149,7 @@ func TestShopExposesExemplarsAndInFlight(t *testing.T) {
 		t.Fatal(err)
 	}
 	req.Header.Set("Accept", "application/openmetrics-text")
-	resp, err := s.client.Do(req)
+	resp, err := s.clients[frontendAt].Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,12 +170,12 @@ func TestShopExposesExemplarsAndInFlight(t *testing.T) {
 }
 
 func TestTrafficStops(t *testing.T) {
-	s, err := openShop(quiet())
+	s, err := openShop(newWorld(nil, quiet()), quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.close()
-	s.setSchedule(schedule{every: time.Hour, length: time.Minute, day: time.Hour, began: time.Now()})
+	s.setSchedule(schedule{every: time.Hour, length: time.Minute, first: time.Minute, day: time.Hour, began: time.Now()})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { s.traffic(ctx); close(done) }()

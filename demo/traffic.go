@@ -49,7 +49,7 @@ func (s *shop) traffic(ctx context.Context) {
 		method, path := visit(rand.IntN(100))
 		wg.Go(func() {
 			defer func() { <-door }()
-			if _, err := s.call(ctx, s.entrance(), method, path, newTrace()); err != nil && ctx.Err() == nil {
+			if _, err := s.call(ctx, frontendAt, s.entrance(), method, path, newTrace()); err != nil && ctx.Err() == nil {
 				s.log.Warn("visitor got no answer", "path", path, "err", err)
 			}
 		})

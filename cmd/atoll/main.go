@@ -26,7 +26,7 @@ var version = "dev"
 
 type cli struct {
 	Run        runCmd                    `cmd:"" help:"Run an island: collect, store, answer, evaluate, notify."`
-	Demo       demoCmd                   `cmd:"" help:"Show an island at work: this machine, a sample shop, an alert every few minutes."`
+	Demo       demoCmd                   `cmd:"" help:"Show three islands at work: this machine, a sample shop, something broken every few minutes."`
 	Check      checkCmd                  `cmd:"" help:"Check configuration, rule and Alertmanager files: every error at once."`
 	Query      queryCmd                  `cmd:"" help:"Ask a running island a PromQL question."`
 	Probe      probeCmd                  `cmd:"" help:"Have islands probe a target at once, each from where it stands."`
