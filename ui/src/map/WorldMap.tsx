@@ -54,7 +54,7 @@ export function WorldMap({ places, ways = [], selected, onSelect, height = 380, 
     }).setView([25, 20], 1.75);
     L.geoJSON(outline(), {
       interactive: false,
-      style: { weight: 0.7, className: classes.land as string },
+      style: { stroke: false, fillOpacity: 1, className: classes.land as string },
     }).addTo(m);
     if (tiles !== undefined) L.tileLayer(tiles, { attribution: "© OpenStreetMap contributors" }).addTo(m);
     drawn.current = L.layerGroup().addTo(m);
@@ -93,7 +93,8 @@ export function WorldMap({ places, ways = [], selected, onSelect, height = 380, 
         className: `${classes.place} ${classes[p.state]}`,
         weight: p.id === selected ? 5 : 2,
       });
-      dot.bindTooltip(text(p.name, p.note), {
+      const narrow = m.getSize().x < 600;
+      dot.bindTooltip(narrow ? text(p.name) : text(p.name, p.note), {
         permanent: places.length <= 12,
         direction: "top",
         offset: [0, -8],

@@ -263,6 +263,9 @@ function useNeeds(o: Overview): Need[] {
 
 const hour = 3_600_000;
 
+// What people write; the rest is the islands' own bookkeeping.
+const people = /^(rules|probes|dashboards|silences?|policy|owners?|scrape|aggregate|global|primary)\//;
+
 /** useChanges lists what began or changed in the last hour, the newest first. */
 function useChanges(o: Overview): Change[] {
   const t = useHomeText();
@@ -296,6 +299,7 @@ function useChanges(o: Overview): Change[] {
         });
     }
     for (const d of o.documents.data ?? []) {
+      if (!people.test(d.key)) continue;
       changes.push({
         at: Date.parse(d.modified),
         state: "info",
