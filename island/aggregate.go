@@ -96,3 +96,14 @@ func (i *Island) topRoute(w http.ResponseWriter, req *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(r.aggregate.Top(limit)) // the client went away
 }
+
+// rulesOfAggregation answers how the aggregation rules of this island do.
+func (i *Island) rulesOfAggregation(w http.ResponseWriter, _ *http.Request) {
+	r := i.getRooms()
+	if r == nil {
+		refuseStarting(w)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(map[string]any{"items": r.aggregate.Standings()}) // the client went away
+}

@@ -218,7 +218,8 @@ func (i *Island) newPortal(r *rooms, cfg *config.Config) (*portal.Portal, error)
 		"GET /federate":     &r.queryRoutes,
 		"/api/v2/":          &r.alertRoutes,
 
-		"GET " + aggregate.TopPath: http.HandlerFunc(i.topRoute),
+		"GET " + aggregate.TopPath:   http.HandlerFunc(i.topRoute),
+		"GET " + aggregate.RulesPath: http.HandlerFunc(i.rulesOfAggregation),
 
 		"GET " + probe.RequestPath:     &r.probeRoutes,
 		"GET " + probe.DefinitionsPath: &r.probeRoutes,
