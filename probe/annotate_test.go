@@ -32,6 +32,9 @@ func TestRules(t *testing.T) {
 		probe_page{job="plain", instance="c"} 1x660
 		probe_state{job="web", instance="a"} 3x660
 		probe_state{job="web", instance="b"} 2x660
+		probe_state_since_seconds{job="web", instance="b"} 39480x660
+		probe_state{job="web", instance="just"} 2x660
+		probe_state_since_seconds{job="web", instance="just"} 39481x660
 		probe_compare_mismatch{job="web", instance="a", what="body"} 1x660
 		probe_compare_mismatch{job="web", instance="a", what="status"} 0x660
 		probe_vantage_blind{vantage="x"} 1x660
@@ -84,6 +87,64 @@ func TestRules(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("what is alerted on (-want +got):\n%s", diff)
+	}
+}
+
+// TestSlowerThanYesterday plays the rule about latency minute by minute: its past is that
+// of a day ago, whatever the last hour was like, and of an hour ago as long as there is no
+// day.
+func TestSlowerThanYesterday(t *testing.T) {
+	groups, errs := rulefmt.Parse(Rules(), false, model.UTF8Validation, parser.NewParser(parser.Options{}), nil)
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	expr := ""
+	for _, g := range groups.Groups {
+		for _, r := range g.Rules {
+			if r.Alert == alertSlow {
+				expr = r.Expr
+			}
+		}
+	}
+	store := promqltest.LoadedStorage(t, `load 1m
+		probe_definition_info{job="web"} 1x3000
+		probe_success{job="web", instance="slow since noon", vantage="x"} 1x3000
+		probe_duration_seconds{job="web", instance="slow since noon", vantage="x"} 0.1x2160 0.5x840
+		probe_success{job="web", instance="slow at night", vantage="x"} 1x3000
+		probe_duration_seconds{job="web", instance="slow at night", vantage="x"} 0.1x1199 0.5x239 0.1x1199 0.5x360
+		probe_success{job="web", instance="twice", vantage="x"} 1x3000
+		probe_duration_seconds{job="web", instance="twice", vantage="x"} 0.2x2160 0.4x840
+	`)
+	engine := promqltest.NewTestEngine(t, false, 0, promqltest.DefaultMaxSamplesPerQuery)
+	alerts := func(minute int) (out []string) {
+		q, err := engine.NewInstantQuery(t.Context(), store, nil, expr, time.Unix(0, 0).Add(time.Duration(minute)*time.Minute))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer q.Close()
+		result := q.Exec(t.Context())
+		if result.Err != nil {
+			t.Fatal(result.Err)
+		}
+		for _, s := range result.Value.(promql.Vector) {
+			out = append(out, s.Metric.Get("instance"))
+		}
+		slices.Sort(out)
+		return out
+	}
+	for minute, want := range map[int][]string{
+		1100: nil,               // nothing happened yet
+		1215: {"slow at night"}, // of an hour ago, for there is no yesterday
+		1300: nil,               // an hour ago was as slow: still no yesterday
+		2150: nil,
+		2175: {"slow since noon"},
+		2600: {"slow since noon"},                  // yesterday counts, not the hour before
+		2655: {"slow since noon"},                  // the night is as yesterday's
+		2895: {"slow at night", "slow since noon"}, // it lasts longer than yesterday's
+	} {
+		if got := alerts(minute); !slices.Equal(got, want) {
+			t.Errorf("minute %d: %q, want %q", minute, got, want)
+		}
 	}
 }
 
