@@ -264,8 +264,7 @@ func (i *Island) documentRoutes(all bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		m := i.membership.Load()
 		if m == nil {
-			problem{Code: "not-joined", Message: control.ErrNotJoined.Error(),
-				Remedy: "make a network with `atoll init`, or join one with `atoll join TOKEN`"}.answer(w, http.StatusConflict)
+			control.Refuse(w, i.room("control"), control.ErrNotJoined)
 			return
 		}
 		if all {

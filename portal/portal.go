@@ -50,8 +50,10 @@ type Portal struct {
 	log     *slog.Logger
 	metrics *metrics
 	handler http.Handler
-	hosts   []string // host names that are ours besides IP addresses and localhost
-	pprof   atomic.Bool
+	// patterns are those of all routes, in no order.
+	patterns []string
+	hosts    []string // host names that are ours besides IP addresses and localhost
+	pprof    atomic.Bool
 
 	handlers inFlight
 
@@ -92,6 +94,9 @@ func New(opts Options) (*Portal, error) {
 	}
 	return p, nil
 }
+
+// Patterns are those of http.ServeMux that the portal answers, in no order.
+func (p *Portal) Patterns() []string { return slices.Clone(p.patterns) }
 
 // Handler answers every route, as the server does, without TLS and passwords.
 func (p *Portal) Handler() http.Handler { return p.handler }

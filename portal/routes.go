@@ -53,6 +53,7 @@ func (p *Portal) routes() (*http.ServeMux, error) {
 		if err := r.addTo(mux); err != nil {
 			return nil, err
 		}
+		p.patterns = append(p.patterns, r.pattern)
 	}
 	return mux, nil
 }

@@ -3,6 +3,7 @@ package probe
 import (
 	"cmp"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -16,22 +17,36 @@ const (
 	TargetsPath     = "/api/v1/probes/targets"
 )
 
-// Handler answers GET on the paths above.
+// Handler answers Patterns.
 func (p *Prober) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+RequestPath, p.serveProbe)
-	mux.HandleFunc("GET "+DefinitionsPath, p.serveDefinitions)
-	mux.HandleFunc("GET "+TargetsPath, p.serveTargets)
-	mux.HandleFunc("GET "+VerdictsPath, p.serveVerdicts)
-	mux.HandleFunc("GET "+MatrixPath, p.serveMatrix)
-	mux.HandleFunc("GET "+VantagesPath, p.serveVantages)
-	mux.HandleFunc("GET "+EvidencePath, p.serveEvidence)
-	mux.HandleFunc("GET "+EvidencePath+"/{failure}", p.serveFailure)
-	mux.HandleFunc("GET "+EvidencePath+"/{failure}/{vantage}", p.serveArchive)
-	mux.HandleFunc("GET "+EvidencePath+"/{failure}/{vantage}/{file}", p.serveFile)
-	mux.HandleFunc("GET "+RunPath, p.serveRun)
-	mux.HandleFunc("POST "+RunPath, p.serveRun)
+	for pattern, h := range p.routes() {
+		mux.HandleFunc(pattern, h)
+	}
 	return mux
+}
+
+// Patterns are those of http.ServeMux that Handler answers.
+func Patterns() []string {
+	var p *Prober // the handlers are named, not called
+	return slices.Sorted(maps.Keys(p.routes()))
+}
+
+func (p *Prober) routes() map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
+		"GET " + RequestPath:                                  p.serveProbe,
+		"GET " + DefinitionsPath:                              p.serveDefinitions,
+		"GET " + TargetsPath:                                  p.serveTargets,
+		"GET " + VerdictsPath:                                 p.serveVerdicts,
+		"GET " + MatrixPath:                                   p.serveMatrix,
+		"GET " + VantagesPath:                                 p.serveVantages,
+		"GET " + EvidencePath:                                 p.serveEvidence,
+		"GET " + EvidencePath + "/{failure}":                  p.serveFailure,
+		"GET " + EvidencePath + "/{failure}/{vantage}":        p.serveArchive,
+		"GET " + EvidencePath + "/{failure}/{vantage}/{file}": p.serveFile,
+		"GET " + RunPath:                                      p.serveRun,
+		"POST " + RunPath:                                     p.serveRun,
+	}
 }
 
 // envelope is as in the answers of Prometheus.

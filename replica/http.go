@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -52,31 +54,47 @@ func toJSON(d *replicapb.Document, withValue bool) DocumentJSON {
 
 // Handler serves what reads: lists, documents, history, watch and status, under
 // /api/atoll/v1/documents and /api/atoll/v1/replica.
-func (r *Replica) Handler() http.Handler {
-	mux := http.NewServeMux()
-	r.reading(mux)
-	return mux
-}
+func (r *Replica) Handler() http.Handler { return serve(r.reading()) }
 
 // WriteHandler serves what Handler does, and PUT and DELETE of documents. Whoever
 // reaches it writes in this island's name: mount it behind what lets only the
 // right people in.
-func (r *Replica) WriteHandler() http.Handler {
+func (r *Replica) WriteHandler() http.Handler { return serve(r.reading(), r.writing()) }
+
+// Patterns are those of http.ServeMux that Handler answers, and those that only
+// WriteHandler does.
+func Patterns() (read, write []string) {
+	var r *Replica // the handlers are named, not called
+	return slices.Sorted(maps.Keys(r.reading())), slices.Sorted(maps.Keys(r.writing()))
+}
+
+func serve(tables ...map[string]http.HandlerFunc) *http.ServeMux {
 	mux := http.NewServeMux()
-	r.reading(mux)
-	mux.HandleFunc("PUT "+apiPath+"/documents/{kind}/{name}", answering(r.httpPut))
-	mux.HandleFunc("DELETE "+apiPath+"/documents/{kind}/{name}", answering(r.httpDelete))
+	for _, routes := range tables {
+		for pattern, h := range routes {
+			mux.HandleFunc(pattern, h)
+		}
+	}
 	return mux
 }
 
-func (r *Replica) reading(mux *http.ServeMux) {
-	mux.HandleFunc("GET "+apiPath+"/documents", answering(r.httpList))
-	mux.HandleFunc("GET "+apiPath+"/documents/watch", answering(r.httpWatch))
-	mux.HandleFunc("GET "+apiPath+"/documents/{kind}/{name}", answering(r.httpGet))
-	mux.HandleFunc("GET "+apiPath+"/documents/{kind}/{name}/history", answering(r.httpHistory))
-	mux.HandleFunc("GET "+apiPath+"/replica", answering(func(w http.ResponseWriter, _ *http.Request) error {
-		return writeJSON(w, http.StatusOK, r.Status())
-	}))
+func (r *Replica) reading() map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
+		"GET " + apiPath + "/documents":                       answering(r.httpList),
+		"GET " + apiPath + "/documents/watch":                 answering(r.httpWatch),
+		"GET " + apiPath + "/documents/{kind}/{name}":         answering(r.httpGet),
+		"GET " + apiPath + "/documents/{kind}/{name}/history": answering(r.httpHistory),
+		"GET " + apiPath + "/replica": answering(func(w http.ResponseWriter, _ *http.Request) error {
+			return writeJSON(w, http.StatusOK, r.Status())
+		}),
+	}
+}
+
+func (r *Replica) writing() map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
+		"PUT " + apiPath + "/documents/{kind}/{name}":    answering(r.httpPut),
+		"DELETE " + apiPath + "/documents/{kind}/{name}": answering(r.httpDelete),
+	}
 }
 
 // answering turns an error into its JSON form. A handler that began to write its

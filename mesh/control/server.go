@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/atoll-mesh/atoll/mesh"
 )
@@ -19,7 +21,9 @@ const Prefix = "/api/atoll/v1/mesh/"
 const maxRequest = 64 << 10
 
 // ErrNotJoined is returned by functions that need a network.
-var ErrNotJoined = errors.New("this island belongs to no network yet: make one with `atoll init`, or join one with `atoll join TOKEN`")
+var ErrNotJoined = errors.New("this island belongs to no network yet: " + joinOne)
+
+const joinOne = "make one with `atoll init`, or join one with `atoll join TOKEN`"
 
 // Governance is what an operator can do, as functions of the island.
 type Governance struct {
@@ -49,35 +53,58 @@ type View struct {
 }
 
 // ReadRoutes answers what changes nothing.
-func ReadRoutes(v View, log *slog.Logger) *http.ServeMux {
-	mux := http.NewServeMux()
-	mux.Handle("GET "+Prefix+"network", ask(log, func() (NetworkStatus, error) { return v.Network(), nil }))
-	mux.Handle("GET "+Prefix+"peers", ask(log, v.Peers))
-	mux.Handle("POST "+Prefix+"ping", act(log, v.Ping))
-	mux.HandleFunc("GET "+Prefix+"audit", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/x-ndjson")
-		if err := v.Audit(w); err != nil {
-			refuse(w, log, err)
-		}
-	})
-	return mux
-}
+func ReadRoutes(v View, log *slog.Logger) *http.ServeMux { return serve(reading(v, log)) }
 
 // AllRoutes answers everything, for the socket of the island's own user.
 func AllRoutes(v View, g Governance, log *slog.Logger) *http.ServeMux {
-	mux := ReadRoutes(v, log)
-	mux.Handle("POST "+Prefix+"init", act(log, g.Init))
-	mux.Handle("POST "+Prefix+"invite", act(log, g.Invite))
-	mux.Handle("GET "+Prefix+"invitations", ask(log, g.Invitations))
-	mux.Handle("POST "+Prefix+"withdraw", act(log, g.Withdraw))
-	mux.Handle("POST "+Prefix+"join", act(log, g.Join))
-	mux.Handle("POST "+Prefix+"leave", act(log, g.Leave))
-	mux.Handle("POST "+Prefix+"revoke", act(log, g.Revoke))
-	mux.Handle("POST "+Prefix+"rotate", act(log, g.Rotate))
-	mux.Handle("POST "+Prefix+"signer", act(log, g.Signer))
-	mux.Handle("POST "+Prefix+"promote", act(log, g.Promote))
-	trustRoutes(mux, g, log)
+	return serve(reading(v, log), governing(g, log))
+}
+
+// Patterns are those of http.ServeMux that ReadRoutes answers, and those that only
+// AllRoutes does.
+func Patterns() (read, govern []string) {
+	return slices.Sorted(maps.Keys(reading(View{}, nil))), slices.Sorted(maps.Keys(governing(Governance{}, nil)))
+}
+
+func serve(tables ...map[string]http.Handler) *http.ServeMux {
+	mux := http.NewServeMux()
+	for _, routes := range tables {
+		for pattern, h := range routes {
+			mux.Handle(pattern, h)
+		}
+	}
 	return mux
+}
+
+func reading(v View, log *slog.Logger) map[string]http.Handler {
+	return map[string]http.Handler{
+		"GET " + Prefix + "network": ask(log, func() (NetworkStatus, error) { return v.Network(), nil }),
+		"GET " + Prefix + "peers":   ask(log, v.Peers),
+		"POST " + Prefix + "ping":   act(log, v.Ping),
+		"GET " + Prefix + "audit": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/x-ndjson")
+			if err := v.Audit(w); err != nil {
+				Refuse(w, log, err)
+			}
+		}),
+	}
+}
+
+func governing(g Governance, log *slog.Logger) map[string]http.Handler {
+	return map[string]http.Handler{
+		"POST " + Prefix + "init":       act(log, g.Init),
+		"POST " + Prefix + "invite":     act(log, g.Invite),
+		"GET " + Prefix + "invitations": ask(log, g.Invitations),
+		"POST " + Prefix + "withdraw":   act(log, g.Withdraw),
+		"POST " + Prefix + "join":       act(log, g.Join),
+		"POST " + Prefix + "leave":      act(log, g.Leave),
+		"POST " + Prefix + "revoke":     act(log, g.Revoke),
+		"POST " + Prefix + "rotate":     act(log, g.Rotate),
+		"POST " + Prefix + "signer":     act(log, g.Signer),
+		"POST " + Prefix + "promote":    act(log, g.Promote),
+		"GET " + Prefix + "trust":       exporting(g, log),
+		"POST " + Prefix + "trust":      importing(g, log),
+	}
 }
 
 func ask[T any](log *slog.Logger, f func() (T, error)) http.Handler {
@@ -93,7 +120,7 @@ func act[Q, A any](log *slog.Logger, f func(context.Context, Q) (A, error)) http
 		dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
 		dec.DisallowUnknownFields()
 		if err := dec.Decode(&q); err != nil {
-			respond[A](w, log, *new(A), fmt.Errorf("read the request: %w", err))
+			respond[A](w, log, *new(A), malformed{err})
 			return
 		}
 		answer, err := f(r.Context(), q)
@@ -103,13 +130,19 @@ func act[Q, A any](log *slog.Logger, f func(context.Context, Q) (A, error)) http
 
 // problem is the body of every refusal.
 type problem struct {
+	Code    string `json:"code"`
 	Message string `json:"message"`
-	Remedy  string `json:"remedy,omitempty"`
+	Remedy  string `json:"remedy,omitempty"` // or the message says it
 }
+
+// malformed is a request that could not be read.
+type malformed struct{ error }
+
+func (m malformed) Error() string { return "read the request: " + m.error.Error() }
 
 func respond[T any](w http.ResponseWriter, log *slog.Logger, answer T, err error) {
 	if err != nil {
-		refuse(w, log, err)
+		Refuse(w, log, err)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -119,13 +152,19 @@ func respond[T any](w http.ResponseWriter, log *slog.Logger, answer T, err error
 	}
 }
 
-func refuse(w http.ResponseWriter, log *slog.Logger, err error) {
-	code := http.StatusUnprocessableEntity
-	if errors.Is(err, ErrNotJoined) {
-		code = http.StatusConflict
+// Refuse answers with why not.
+func Refuse(w http.ResponseWriter, log *slog.Logger, err error) {
+	status, p := http.StatusUnprocessableEntity, problem{Code: "refused", Message: err.Error()}
+	var unread malformed
+	switch {
+	case errors.Is(err, ErrNotJoined):
+		status, p.Code, p.Remedy = http.StatusConflict, "not-joined", joinOne
+		p.Message = strings.TrimSuffix(p.Message, ": "+joinOne)
+	case errors.As(err, &unread):
+		status, p.Code, p.Remedy = http.StatusBadRequest, "invalid", "send one JSON object with the fields that the API's description names"
 	}
 	log.Debug("request refused", "error", err)
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(problem{Message: err.Error()}) // the client is gone if this errs
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(p) // the client is gone if this errs
 }

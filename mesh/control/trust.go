@@ -22,15 +22,18 @@ type ImportResult struct {
 	Reasons []string `json:"reasons,omitempty"`
 }
 
-// trustRoutes move files, which are larger than any other request.
-func trustRoutes(mux *http.ServeMux, g Governance, log *slog.Logger) {
-	mux.HandleFunc("GET "+Prefix+"trust", func(w http.ResponseWriter, _ *http.Request) {
+// exporting and importing move files, which are larger than any other request.
+func exporting(g Governance, log *slog.Logger) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		if err := g.Export(w); err != nil {
-			refuse(w, log, err)
+			Refuse(w, log, err)
 		}
 	})
-	mux.HandleFunc("POST "+Prefix+"trust", func(w http.ResponseWriter, r *http.Request) {
+}
+
+func importing(g Governance, log *slog.Logger) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		res, err := g.Import(r.Context(), http.MaxBytesReader(w, r.Body, trust.MaxCarried))
 		respond(w, log, res, err)
 	})
