@@ -152,6 +152,7 @@ func New(o Options) (*Alert, error) {
 	if a.embedded, err = newEmbedded(o, m, o.Registerer); err != nil {
 		return nil, err
 	}
+	a.watch.told = a.embedded.observer.told
 	if a.external, err = newExternal(o, a.watch, o.Registerer); err != nil {
 		return nil, err
 	}

@@ -131,6 +131,17 @@ func (c *common) knows(ls model.LabelSet) bool {
 	return c.alerts[alertHash(ls)] != nil
 }
 
+// withdrawnHere reports whether another island speaks of an alert now.
+func (c *common) withdrawnHere(ls model.LabelSet) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.alerts) == 0 {
+		return false
+	}
+	known := c.alerts[alertHash(ls)]
+	return known != nil && known.withdrawn
+}
+
 // known are those of the alerts that are the network's, by Alertmanager's hash.
 func (c *common) known(alerts []*amalert.Alert) map[uint64]commonAlert {
 	c.mu.Lock()

@@ -7,6 +7,8 @@ import (
 
 	"github.com/prometheus/common/model"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/atoll-mesh/atoll/alert/history"
 )
 
 // Config is the room's part of the configuration file.
@@ -39,6 +41,8 @@ type Config struct {
 
 	// QueueCapacity is how many alerts wait for one external Alertmanager.
 	QueueCapacity int `yaml:"queue_capacity,omitempty"`
+	// History is what is kept of what happened to alerts.
+	History history.Config `yaml:"history,omitempty"`
 	// Limits bound what strangers may put into memory.
 	Limits Limits `yaml:"limits,omitempty"`
 }
@@ -68,6 +72,7 @@ func Default() Config {
 		SnapshotInterval:      model.Duration(15 * time.Second),
 		FailuresBeforeWarning: 3,
 		QueueCapacity:         10000,
+		History:               history.Default(),
 		Limits:                Limits{BodyBytes: 16 << 20},
 	}
 }
@@ -97,7 +102,7 @@ func (c Config) Validate() error {
 	atLeast("limits.silence_bytes", int64(c.Limits.SilenceBytes), 0)
 	atLeast("limits.alerts_per_name", int64(c.Limits.AlertsPerName), 0)
 	atLeast("limits.body_bytes", c.Limits.BodyBytes, 1)
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.History.Validate())...)
 }
 
 // fixed returns an error naming every setting that a running room cannot change.

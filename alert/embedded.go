@@ -25,6 +25,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/common/route"
+
+	"github.com/atoll-mesh/atoll/alert/history"
 )
 
 const (
@@ -51,6 +53,8 @@ type embedded struct {
 	pipeline *notify.PipelineBuilder
 	dispatch *dispatch.DispatcherMetrics
 	common   *common
+	history  *history.Store
+	observer *observer
 
 	// alerts, api and handler come with start: the provider runs a goroutine.
 	alerts  *mem.Alerts
@@ -84,6 +88,10 @@ func newEmbedded(o Options, m *metrics, reg prometheus.Registerer) (*embedded, e
 		return nil, err
 	}
 	e.common = &common{log: e.nflog, retention: e.retention, logger: e.logger, alerts: map[uint64]*commonAlert{}, air: map[*flight]struct{}{}}
+	e.history = history.New(history.Options{
+		Config: o.Config.History, Dir: o.Dir, Logger: o.Logger.With("part", "history"), Registerer: reg, Health: o.Health,
+	})
+	e.observer = newObserver(e, e.history)
 	e.silencer = silence.NewSilencer(e.silences, e.logger, recorder)
 	e.pipeline = notify.NewPipelineBuilder(reg, flags, recorder)
 	e.dispatch = dispatch.NewDispatcherMetrics(false, reg, flags)
@@ -142,8 +150,9 @@ func (e *embedded) openSilences(recorder eventrecorder.Recorder) error {
 func (e *embedded) start(interval time.Duration, first *routing) error {
 	var err error
 	e.startTime = time.Now()
+	e.history.Open()
 	e.alerts, err = mem.NewAlerts(context.Background(), alertGCInterval, e.limits.Load().AlertsPerName,
-		e.silencer, e.logger, eventrecorder.NopRecorder(), e.registerer, featurecontrol.NoopFlags{})
+		stored{e.silencer, e.observer.note}, e.logger, eventrecorder.NopRecorder(), e.registerer, featurecontrol.NoopFlags{})
 	if err != nil {
 		return fmt.Errorf("starting the alert store: %w", err)
 	}
@@ -167,6 +176,19 @@ func (e *embedded) start(interval time.Duration, first *routing) error {
 	})
 	e.maintenance.Go(func() {
 		e.silences.Maintenance(interval, fileSilences, e.stopc, e.state.maintain(fileSilences, e.silences))
+	})
+
+	recording, end := context.WithCancel(context.Background())
+	e.maintenance.Go(func() {
+		var writing sync.WaitGroup
+		writing.Go(func() {
+			if err := e.history.Run(recording); err != nil {
+				e.logger.Error("ending the history of alerts", "err", err)
+			}
+		})
+		e.observer.run(e.stopc)
+		end()
+		writing.Wait()
 	})
 
 	var h http.Handler = e.api.Register(route.New(), "/")

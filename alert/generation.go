@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"time"
 
+	amalert "github.com/prometheus/alertmanager/alert"
 	amconfig "github.com/prometheus/alertmanager/config"
 	"github.com/prometheus/alertmanager/config/receiver"
 	"github.com/prometheus/alertmanager/dispatch"
@@ -135,7 +136,7 @@ func (e *embedded) apply(r *routing) {
 	recorder := eventrecorder.NopRecorder()
 	g := &generation{routing: r, inhibitor: inhibit.NewInhibitor(e.alerts, r.conf.InhibitRules, e.logger, recorder)}
 	g.stage = &drainStage{next: e.pipeline.New(r.receivers, func() time.Duration { return 0 }, g.inhibitor, e.silencer,
-		timeinterval.NewIntervener(r.intervals), e.marker, e.common, nil), enter: e.common.flights(r.receivers)}
+		timeinterval.NewIntervener(r.intervals), e.marker, e.common, nil), enter: e.entering(e.common.flights(r.receivers))}
 	g.dispatcher = dispatch.NewDispatcher(e.alerts, r.routes, g.stage, e.marker,
 		func(d time.Duration) time.Duration { return max(d, notify.MinTimeout) },
 		dispatchMaintenanceInterval, nil, e.logger, recorder, e.dispatch, r.tmpl)
@@ -151,6 +152,14 @@ func (e *embedded) apply(r *routing) {
 	e.current.Store(g)
 	e.describe(r)
 	r.warn(e.logger, e.retention)
+}
+
+// entering is what happens to a flush before it is judged what of it is told.
+func (e *embedded) entering(next enterFunc) enterFunc {
+	return func(ctx context.Context, alerts []*amalert.Alert) (context.Context, []*amalert.Alert, func()) {
+		e.release(alerts)
+		return next(ctx, alerts)
+	}
 }
 
 func (e *embedded) describe(r *routing) {

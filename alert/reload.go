@@ -85,6 +85,7 @@ func (a *Alert) commit(p *plan) {
 	a.plan = p
 	a.threshold.Store(int64(p.config.FailuresBeforeWarning))
 	a.embedded.limits.Store(&p.config.Limits)
+	a.embedded.history.SetConfig(p.config.History)
 	if a.phase >= phaseSending {
 		a.embedded.apply(p.routing)
 		a.external.apply(p.prometheus)

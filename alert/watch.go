@@ -25,6 +25,8 @@ const onTimeToForgive = 3
 type watch struct {
 	metrics   *metrics
 	threshold func() int
+	// told hears of notifications and of attempts that failed; it does not wait.
+	told func(key integrationKey, alerts []*amalert.Alert, failure error)
 
 	notifying  *health.Handle
 	external   *health.Handle
@@ -252,6 +254,9 @@ func (n *watchedNotifier) Notify(ctx context.Context, alerts ...*amalert.Alert) 
 	// A stop or reload that cuts an attempt off says nothing about the receiver.
 	if err == nil || !errors.Is(ctx.Err(), context.Canceled) {
 		n.watch.attempted(n.key, retry, err)
+		if n.watch.told != nil {
+			n.watch.told(n.key, alerts, err)
+		}
 	}
 	return retry, err
 }

@@ -58,7 +58,7 @@ type rooms struct {
 
 	// The portal must hold its address before the others are made: they put it
 	// into links. Until then their routes answer 503.
-	queryRoutes, alertRoutes, probeRoutes lateHandler
+	queryRoutes, alertRoutes, boardRoutes, probeRoutes lateHandler
 }
 
 // start makes every room and starts it: what stores first, what feeds last.
@@ -198,6 +198,7 @@ func (i *Island) build(r *rooms) (err error) {
 	}
 	r.queryRoutes.set(r.query.Handler())
 	r.alertRoutes.set(r.alert.Handler())
+	r.boardRoutes.set(i.board(r))
 	r.probeRoutes.set(r.probe.Handler())
 	return nil
 }
@@ -211,6 +212,7 @@ func (i *Island) serveControl(l net.Listener) func(context.Context) error {
 
 func (i *Island) newPortal(r *rooms, cfg *config.Config) (*portal.Portal, error) {
 	routes := i.openRoutes()
+	maps.Copy(routes, boardRoutes(&r.boardRoutes))
 	maps.Copy(routes, map[string]http.Handler{
 		"/api/v1/": &r.queryRoutes,
 
