@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -120,10 +121,11 @@ func TestPagesComeInOrderAndAreWhole(t *testing.T) {
 func TestRecordNeverWaits(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		full := true
+		var full atomic.Bool
+		full.Store(true)
 		s, h := open(t, dir, func(o *Options) {
 			o.fail = func() error {
-				if full {
+				if full.Load() {
 					return fmt.Errorf("write: %w", syscall.ENOSPC)
 				}
 				return nil
@@ -148,7 +150,7 @@ func TestRecordNeverWaits(t *testing.T) {
 		if active := h.Active(); len(active) != 1 || !strings.Contains(active[0].Text, "the disk is full") {
 			t.Errorf("warnings %v", active)
 		}
-		full = false
+		full.Store(false)
 		time.Sleep(time.Minute)
 		if active := h.Active(); len(active) != 0 {
 			t.Errorf("the warning stays: %v", active)
