@@ -95,6 +95,7 @@ func (m *membership) serve(node *mesh.Mesh) error {
 		m.serveVotes(node),
 		m.serveRuns(node),
 		m.serveEvidence(node),
+		m.serveSearches(node),
 	)
 }
 

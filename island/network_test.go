@@ -87,6 +87,12 @@ func TestNetwork(t *testing.T) {
 	}
 	join()
 
+	a.eventually("a search on a finds what b scrapes, and either island once", func() bool {
+		targets, islands := a.search("kind:target job:atoll", "scope=all"), a.search("kind:island", "scope=all")
+		return len(targets.Items) == 2 && targets.Counts["target"] == 2 && targets.Items[1].Island == "b" &&
+			len(islands.Items) == 2 && islands.Counts["island"] == 2 && len(islands.Items[0].Islands) == 2 && len(islands.Islands) == 2 && islands.Islands[1].Answered
+	})
+
 	for s, action := range map[*specimen]string{a: "init", b: "join"} {
 		var log bytes.Buffer
 		if err := s.writeAudit(&log); err != nil || !strings.Contains(log.String(), fmt.Sprintf("%q", action)) {

@@ -19,6 +19,7 @@ import (
 	"github.com/atoll-mesh/atoll/aggregate/dimension"
 	"github.com/atoll-mesh/atoll/aggregate/router"
 	"github.com/atoll-mesh/atoll/alert"
+	"github.com/atoll-mesh/atoll/asset"
 	"github.com/atoll-mesh/atoll/budget"
 	"github.com/atoll-mesh/atoll/collect"
 	"github.com/atoll-mesh/atoll/collect/receive"
@@ -52,13 +53,14 @@ type rooms struct {
 	replicate *replicate.Replicator
 	router    *router.Router // nil if what is received is stored
 	probe     *probe.Prober
+	asset     *asset.Inventory
 
 	portal  *portal.Portal
 	control net.Listener
 
 	// The portal must hold its address before the others are made: they put it
 	// into links. Until then their routes answer 503.
-	queryRoutes, alertRoutes, boardRoutes, probeRoutes lateHandler
+	queryRoutes, alertRoutes, boardRoutes, probeRoutes, assetRoutes lateHandler
 }
 
 // start makes every room and starts it: what stores first, what feeds last.
@@ -104,6 +106,7 @@ func (i *Island) start(ctx context.Context) error {
 	}
 	i.steps.start("collect", r.collect.Run)
 	i.steps.start("probe", r.probe.Run)
+	i.steps.start("asset", r.asset.Run)
 	i.steps.start("watch", i.watchFiles)
 	r.budget.Trim()
 	return nil
@@ -196,10 +199,14 @@ func (i *Island) build(r *rooms) (err error) {
 	if err = i.buildStoreAPI(r, cfg); err != nil {
 		return err
 	}
+	if err = i.buildAsset(r); err != nil {
+		return err
+	}
 	r.queryRoutes.set(r.query.Handler())
 	r.alertRoutes.set(r.alert.Handler())
 	r.boardRoutes.set(i.board(r))
 	r.probeRoutes.set(r.probe.Handler())
+	r.assetRoutes.set(r.asset.Handler())
 	return nil
 }
 
@@ -234,6 +241,10 @@ func (i *Island) newPortal(r *rooms, cfg *config.Config) (*portal.Portal, error)
 		"GET " + probe.EvidencePath + "/": &r.probeRoutes,
 		"GET " + probe.RunPath:            &r.probeRoutes,
 		"POST " + probe.RunPath:           &r.probeRoutes,
+
+		"GET " + asset.SearchPath:          &r.assetRoutes,
+		"GET " + asset.ResourcesPath:       &r.assetRoutes,
+		"GET " + asset.ResourcesPath + "/": &r.assetRoutes,
 	})
 	return portal.New(portal.Options{
 		Config: cfg.HTTP, Logger: i.room("portal"), Registerer: i.registry, Gatherer: i.gatherer,
