@@ -1,0 +1,36 @@
+import { texts } from "@/text/text";
+
+export const useRangeText = texts(
+  {
+    range: "Time range",
+    last: (d: string) => `Last ${d}`,
+    from: "From",
+    to: "To",
+    apply: "Apply",
+    invalid: "The beginning must be before the end",
+    back: "Zoom back",
+    out: "Zoom out",
+    refresh: "Refresh",
+    auto: "Refresh by itself",
+    off: "Off",
+    every: (d: string) => `Every ${d}`,
+    earlier: "Earlier",
+    later: "Later",
+  },
+  {
+    range: "时间范围",
+    last: (d: string) => `最近 ${d}`,
+    from: "开始",
+    to: "结束",
+    apply: "应用",
+    invalid: "开始时间必须早于结束时间",
+    back: "撤销缩放",
+    out: "缩小",
+    refresh: "刷新",
+    auto: "自动刷新",
+    off: "关闭",
+    every: (d: string) => `每 ${d}`,
+    earlier: "往前",
+    later: "往后",
+  },
+);
