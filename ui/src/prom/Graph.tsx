@@ -1,0 +1,103 @@
+import { Anchor, Card, Group, Text } from "@mantine/core";
+import { useQueries } from "@tanstack/react-query";
+import { useMemo } from "react";
+import { Link } from "react-router";
+import { TimeChart } from "@/chart/TimeChart";
+import type { Unit } from "@/chart/units";
+import { Failed, Loading } from "@/parts/states";
+import { writeRange } from "@/range/range";
+import type { Timeline } from "@/range/useRange";
+import { texts } from "@/text/text";
+import { askRange } from "./ask";
+import { toSeries } from "./names";
+import { type Scope, writeScope } from "./scope";
+
+/** GraphSpec says what a chart shows: it is there where one of the metrics that it needs exists. */
+export type GraphSpec = {
+  id: string;
+  title: string;
+  queries: { expr: string; legend?: string }[];
+  needs: string[];
+  unit: Unit;
+  stacked?: boolean;
+};
+
+/** present are the charts for which there is data. */
+export const present = <G extends { needs: string[] }>(all: readonly G[], names: ReadonlySet<string>): G[] =>
+  all.filter((g) => g.needs.some((n) => names.has(n)));
+
+const useText = texts({ explore: "Explore" }, { explore: "在查询中打开" });
+
+type Props = {
+  spec: GraphSpec;
+  scope: Scope;
+  timeline: Timeline;
+  /** Charts of one group show the cursor at the same moment. */
+  group: string;
+  height?: number;
+};
+
+/** Graph draws what a GraphSpec says; where nothing comes back there is nothing. */
+export function Graph({ spec, scope, timeline, group, height = 190 }: Props) {
+  const t = useText();
+  const { span } = timeline;
+  const answers = useQueries({
+    queries: spec.queries.map((q) => ({
+      queryKey: ["prom", "range", q.expr, span.from, span.to, span.step, writeScope(scope)],
+      queryFn: ({ signal }: { signal: AbortSignal }) => askRange(q.expr, span, scope, signal),
+      placeholderData: <T,>(before: T) => before,
+      staleTime: 60_000,
+      gcTime: 60_000,
+      refetchOnWindowFocus: false,
+    })),
+  });
+  const stamp = answers.map((a) => a.dataUpdatedAt).join(" ");
+  const series = useMemo(
+    () =>
+      answers.flatMap((a, i) =>
+        toSeries(a.data?.lines.slice(0, mostLines) ?? [], {
+          legend: spec.queries[i]?.legend,
+          fallback: spec.title,
+        }),
+      ),
+    [stamp, spec],
+  );
+  const error = answers.find((a) => a.error)?.error;
+  const pending = answers.some((a) => a.isPending);
+  if (!pending && !error && series.length === 0) return null;
+  const address = writeRange(new URLSearchParams(), timeline.range);
+  for (const q of spec.queries) address.append("expr", q.expr);
+  address.set("scope", writeScope(scope));
+  return (
+    <Card padding="sm" component="section" aria-label={spec.title}>
+      <Group justify="space-between" mb={4} wrap="nowrap">
+        <Text fw={600} size="sm">
+          {spec.title}
+        </Text>
+        <Anchor component={Link} to={`/explore?${address}`} size="xs">
+          {t.explore}
+        </Anchor>
+      </Group>
+      {error ? (
+        <Failed error={error} retry={() => answers.forEach((a) => void a.refetch())} />
+      ) : series.length === 0 ? (
+        <Loading height={height} />
+      ) : (
+        <TimeChart
+          series={series}
+          from={span.from}
+          to={span.to}
+          unit={spec.unit}
+          stacked={spec.stacked ?? false}
+          height={height}
+          group={group}
+          onZoom={timeline.zoom}
+          label={spec.title}
+        />
+      )}
+    </Card>
+  );
+}
+
+/** More lines than these in one of many charts are a carpet. */
+const mostLines = 40;
