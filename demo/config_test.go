@@ -13,7 +13,7 @@ import (
 // TestConfigurationIsFlawless holds the demo to what it shows newcomers.
 func TestConfigurationIsFlawless(t *testing.T) {
 	for _, near := range []bool{false, true} {
-		isles, s := furnished(t, near)
+		isles, _ := furnished(t, near)
 		jobs := map[string][]string{}
 		for n, i := range isles {
 			c := load(t, i.config)
@@ -39,7 +39,6 @@ func TestConfigurationIsFlawless(t *testing.T) {
 		if diff := cmp.Diff(want, jobs); diff != "" {
 			t.Errorf("jobs (-want +got):\n%s", diff)
 		}
-		_ = s
 	}
 }
 

@@ -134,7 +134,7 @@ func (d *Demo) begin(st stage) schedule {
 	bursts := schedule{every: d.opts.BurstEvery, length: d.opts.BurstFor, first: min(d.opts.BurstEvery/4, d.opts.pace.Calm), day: d.opts.pace.Day, began: now}
 	st.scenery.shop.setSchedule(bursts)
 	cut := bursts
-	cut.every, cut.first = d.opts.BurstEvery*3/2, 2*bursts.first
+	cut.every = d.opts.BurstEvery * 3 / 2
 	st.scenery.world.setFault(fault{site: st.scenery.shop.entrance().Addr(), from: len(st.isles) - 1, schedule: cut})
 	return bursts
 }

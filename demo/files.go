@@ -91,7 +91,7 @@ func (d *Demo) welcome(st stage) string {
 	line("                  promtool query instant %s 'topk(5, rate(shop_http_requests_total[1m]))'", url)
 	if len(others) > 0 {
 		line("  The distances   atoll peers --data-dir %s", first.data())
-		line("  From all cities atoll probe --data-dir %s --module site %s/", first.data(), st.scenery.shop.entrance().url())
+		line("  From all cities atoll probe --url %s --type site %s/", url, st.scenery.shop.entrance().url())
 	}
 	line("")
 	for _, svc := range st.scenery.shop.services {

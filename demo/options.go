@@ -55,7 +55,7 @@ type pace struct {
 func defaultPace() pace {
 	return pace{
 		Scrape: 2 * time.Second, Evaluate: 2 * time.Second, Window: 10 * time.Second, For: 4 * time.Second,
-		Host: 5 * time.Second, Probe: 2 * time.Second, Aggregate: 5 * time.Second,
+		Host: 5 * time.Second, Probe: 3 * time.Second, Aggregate: 5 * time.Second,
 		GroupWait: time.Second, GroupInterval: 5 * time.Second, Calm: 2 * time.Second,
 		Day: 6 * time.Minute, Poll: 2 * time.Second,
 	}

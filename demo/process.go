@@ -14,6 +14,9 @@ const (
 	// stopWithin is how long an island that was asked to stop may take.
 	stopWithin = 30 * time.Second
 	islandLog  = "atoll.log"
+	// thrifty has islands collect garbage sooner than an island that has its machine for
+	// itself.
+	thrifty = "GOGC=50"
 )
 
 // runProcess runs an island as a process of this program until ctx ends. Its standard
@@ -32,6 +35,9 @@ func runProcess(ctx context.Context, dir, configPath string) error {
 	defer log.Close()
 	cmd := exec.Command(self, "demo", "--island", configPath)
 	cmd.Stdout, cmd.Stderr = log, log
+	if os.Getenv("GOGC") == "" {
+		cmd.Env = append(os.Environ(), thrifty)
+	}
 	separate(cmd)
 	leash, err := cmd.StdinPipe()
 	if err != nil {
