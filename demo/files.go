@@ -80,10 +80,10 @@ func (d *Demo) welcome(st stage) string {
 		line("  The first user  is made with the code %s", printable(strings.TrimSpace(string(code))))
 	}
 	line("")
-	line("  The alert       %s/?view=alerts", url)
+	line("  The alert       %s/alerts", url)
 	line("  The errors      %s/?q=service:shop_errors:ratio&range=15m", url)
 	if len(others) > 0 {
-		line("  The islands     %s/?view=islands", url)
+		line("  The islands     %s/islands", url)
 	}
 	line("")
 	line("  Ask all         atoll query --url %s --scope all --receipt 'sum by (service) (rate(shop_http_requests_total[1m]))'", url)
