@@ -32,6 +32,7 @@ func bad(field, message, remedy string) *refusal {
 func (v *Inventory) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+SearchPath, answering(v.serveSearch))
+	mux.HandleFunc("GET "+HostsPath, answering(v.serveHosts))
 	mux.HandleFunc("GET "+ResourcesPath, answering(v.serveResources))
 	mux.HandleFunc("GET "+ResourcesPath+"/{id}", answering(v.serveResource))
 	return mux

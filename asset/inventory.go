@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/promql"
 
 	"github.com/atoll-mesh/atoll/health"
 )
@@ -31,6 +32,9 @@ type Options struct {
 	Sources []Source
 	// Others are the islands that may be asked; nil for none.
 	Others func() []Other
+	// Ask evaluates PromQL over this island's own samples as they are now; the vector
+	// is the caller's.
+	Ask func(ctx context.Context, expr string) (promql.Vector, error)
 	// MaxResources bounds the inventory; 0 takes DefaultMaxResources.
 	MaxResources int
 	Logger       *slog.Logger
@@ -47,6 +51,7 @@ type Inventory struct {
 	metrics *metrics
 	full    *health.Handle
 	touched chan struct{}
+	hosts   hosts
 	asking  chan struct{} // holds one for each island that is being asked
 
 	mu     sync.RWMutex
@@ -78,6 +83,10 @@ func New(o Options) (*Inventory, error) {
 		return nil, fmt.Errorf("register metrics of the inventory: %w", err)
 	}
 	v := &Inventory{o: o, metrics: m, touched: make(chan struct{}, 1), asking: make(chan struct{}, mostOthers), listed: make([]listed, len(o.Sources))}
+	v.hosts.ask = o.Ask
+	if o.Ask == nil {
+		v.hosts.ask = func(context.Context, string) (promql.Vector, error) { return nil, nil }
+	}
 	v.full = o.Health.Declare(health.Warning{
 		Code: "asset-inventory-full", Severity: health.SeverityWarning,
 		Title:  "The inventory has no room for all resources; some are not found by searching",

@@ -32,6 +32,7 @@ func (i *Island) buildAsset(r *rooms) (err error) {
 			{Name: "documents", Every: 5 * time.Second, List: l.documents},
 		},
 		Others: i.searchable,
+		Ask:    func(ctx context.Context, expr string) (promql.Vector, error) { return i.vector(ctx, r, expr) },
 		Logger: i.room("asset"), Registerer: i.registry, Health: i.health,
 	})
 	return err

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -70,8 +69,10 @@ func addressesOf(multiaddrs []string) labels.Labels {
 // kindDashboard is of documents that say what a dashboard shows.
 const kindDashboard = "dashboard"
 
-// unlisted are documents that islands write for each other and nobody looks for.
-var unlisted = [...]string{common.KindState, strings.TrimSuffix(copyPrefix, "/"), strings.TrimSuffix(statementPrefix, "/")}
+// unlistedKind is of documents that islands write for each other and nobody looks for.
+func unlistedKind(kind string) bool {
+	return kind == common.KindState || kind+"/" == copyPrefix || kind+"/" == statementPrefix
+}
 
 // documents are what the network shares.
 func (l *listing) documents(_ context.Context, yield func(*asset.Item)) error {
@@ -98,7 +99,7 @@ func (l *listing) documents(_ context.Context, yield func(*asset.Item)) error {
 
 func documentItem(d *replicapb.Document, m *membership) (it asset.Item, ok bool) {
 	kind, name, err := trust.ParseDocumentKey(d.GetKey())
-	if err != nil || slices.Contains(unlisted[:], kind) {
+	if err != nil || unlistedKind(kind) {
 		return it, false
 	}
 	it = asset.Item{Kind: asset.KindDocument, Common: true, Name: d.GetKey()}

@@ -337,4 +337,4 @@ func (i *Island) openRoutes() map[string]http.Handler {
 }
 
 // meshSteps are the steps that come and go with a membership, in start order.
-var meshSteps = []string{"replica", "mesh", "renewal", "trust", "witness", "share", "shared", "silences", "primary", "copies"}
+var meshSteps = []string{"replica", "mesh", "renewal", "trust", "witness", "share", "shared", "silences", "primary", "copies", "tidings"}

@@ -129,6 +129,7 @@ func (m *membership) listen(node *mesh.Mesh) {
 		m.island.getRooms().replicate.Connected()
 	})
 	node.OnDisconnected(m.run.witness.Disconnected)
+	m.listenForEvents(node)
 }
 
 // start runs everything; stop order is the reverse.
@@ -146,6 +147,7 @@ func (m *membership) start() {
 	i.steps.start("silences", m.shareSilences)
 	i.steps.start("primary", m.runCommon)
 	i.steps.start("copies", m.tellCopies)
+	i.steps.start("tidings", m.tellDocuments)
 }
 
 // watched lists who the witness watches over.

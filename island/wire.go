@@ -27,6 +27,8 @@ import (
 	"github.com/atoll-mesh/atoll/flow/send"
 	"github.com/atoll-mesh/atoll/mesh/control"
 	"github.com/atoll-mesh/atoll/portal"
+	"github.com/atoll-mesh/atoll/portal/events"
+	"github.com/atoll-mesh/atoll/portal/overview"
 	"github.com/atoll-mesh/atoll/probe"
 	"github.com/atoll-mesh/atoll/query"
 	"github.com/atoll-mesh/atoll/replicate"
@@ -54,6 +56,7 @@ type rooms struct {
 	router    *router.Router // nil if what is received is stored
 	probe     *probe.Prober
 	asset     *asset.Inventory
+	events    *events.Hub
 
 	portal  *portal.Portal
 	control net.Listener
@@ -81,6 +84,7 @@ func (i *Island) start(ctx context.Context) error {
 	i.steps.start("store", r.store.Run)
 	i.steps.start("replicate", r.replicate.Run)
 	i.steps.start("portal", r.portal.Run)
+	i.steps.start("events", r.events.Run) // its streams end before the portal waits for them
 	i.steps.start("control", i.serveControl(r.control))
 	if err := i.startMembership(ctx); err != nil {
 		return err
@@ -107,6 +111,7 @@ func (i *Island) start(ctx context.Context) error {
 	i.steps.start("collect", r.collect.Run)
 	i.steps.start("probe", r.probe.Run)
 	i.steps.start("asset", r.asset.Run)
+	i.steps.start("news", r.watchEvents(i))
 	i.steps.start("watch", i.watchFiles)
 	r.budget.Trim()
 	return nil
@@ -129,6 +134,9 @@ func (i *Island) waitFor(ctx context.Context, ready <-chan struct{}) error {
 // HTTP addresses are taken.
 func (i *Island) build(r *rooms) (err error) {
 	cfg := i.Config()
+	if err = i.buildEvents(r); err != nil {
+		return err
+	}
 	if r.portal, err = i.newPortal(r, cfg); err != nil {
 		return err
 	}
@@ -243,8 +251,11 @@ func (i *Island) newPortal(r *rooms, cfg *config.Config) (*portal.Portal, error)
 		"POST " + probe.RunPath:           &r.probeRoutes,
 
 		"GET " + asset.SearchPath:          &r.assetRoutes,
+		"GET " + asset.HostsPath:           &r.assetRoutes,
 		"GET " + asset.ResourcesPath:       &r.assetRoutes,
 		"GET " + asset.ResourcesPath + "/": &r.assetRoutes,
+		"GET " + events.Path:               r.events,
+		"GET " + overview.Path:             overview.New(i.overview),
 	})
 	return portal.New(portal.Options{
 		Config: cfg.HTTP, Logger: i.room("portal"), Registerer: i.registry, Gatherer: i.gatherer,

@@ -29,6 +29,7 @@ type cli struct {
 	Demo       demoCmd                   `cmd:"" help:"Show three islands at work: this machine, a sample shop, something broken every few minutes."`
 	Check      checkCmd                  `cmd:"" help:"Check configuration, rule and Alertmanager files: every error at once."`
 	Query      queryCmd                  `cmd:"" help:"Ask a running island a PromQL question."`
+	Search     searchCmd                 `cmd:"" help:"Find hosts, targets, metrics, alerts, documents and the rest on all islands."`
 	Probe      probeCmd                  `cmd:"" help:"Have islands probe a target at once, each from where it stands."`
 	Status     statusCmd                 `cmd:"" help:"Say what runs on an island, what is wrong, and what to do."`
 	Top        topCmd                    `cmd:"" help:"Show what weighs most."`
