@@ -181,54 +181,124 @@ func (d *dict) findNetwork(p netip.Prefix, into []grade) (any bool) {
 	return any
 }
 
+// addressOf reads an address with or without port.
 func addressOf(text []byte) (netip.Addr, bool) {
 	const shortest, longest = 2, 64
-	if len(text) < shortest || len(text) > longest || !(text[0] == '[' || '0' <= text[0] && text[0] <= '9' || 'a' <= text[0] && text[0] <= 'f') {
+	if len(text) < shortest || len(text) > longest {
 		return netip.Addr{}, false
 	}
-	if bytes.IndexByte(text, '.') < 0 && bytes.IndexByte(text, ':') < 0 {
+	host := text
+	if text[0] == '[' {
+		end := bytes.IndexByte(text, ']')
+		if end < 0 {
+			return netip.Addr{}, false
+		}
+		host = text[1:end]
+	} else if colon := bytes.IndexByte(text, ':'); colon > 0 && bytes.IndexByte(text[colon+1:], ':') < 0 {
+		host = text[:colon]
+	}
+	// Most texts are no address, and an error costs more than to see that here.
+	marks := 0
+	for _, c := range host {
+		switch {
+		case c == '.' || c == ':':
+			marks++
+		case !('0' <= c && c <= '9' || 'a' <= c && c <= 'f'):
+			return netip.Addr{}, false
+		}
+	}
+	if marks == 0 {
 		return netip.Addr{}, false
 	}
-	s := string(text)
-	if a, err := netip.ParseAddr(s); err == nil {
-		return a.Unmap(), true
-	}
-	a, err := netip.ParseAddrPort(s)
-	return a.Addr().Unmap(), err == nil
+	a, err := netip.ParseAddr(string(host))
+	return a.Unmap(), err == nil
 }
 
-// findSimilar grades texts of which a part is a word but for one letter that is
-// wrong, missing or too much, or two that are swapped.
+// findSimilar grades texts in which as many parts as a word has are that word but for
+// one letter that is wrong, missing or too much, or two that are swapped.
 func (d *dict) findSimilar(w string, into []grade) (any bool) {
 	want := []byte(w)
-	d.each(func(n int, text []byte) {
-		for part := range parts(text) {
-			if len(part) >= len(want)-1 && len(part) <= len(want)+1 && oneOff(part, want) {
-				into[n], any = max(into[n], similar), true
-				return
-			}
+	parts := countParts(want)
+	if parts == 0 || !hasLetter(want) {
+		return false // numbers that are like others mean nothing
+	}
+	d.candidates(want, func(n int, text []byte) {
+		if into[n] < similar && similarTo(text, want, parts) {
+			into[n], any = similar, true
 		}
 	})
 	return any
 }
 
-// parts are the runs of letters and digits; bytes of other alphabets count as such.
-func parts(text []byte) func(func([]byte) bool) {
-	return func(yield func([]byte) bool) {
-		start := -1
-		for i := 0; i <= len(text); i++ {
-			in := i < len(text) && (text[i] >= utf8.RuneSelf || 'a' <= text[i] && text[i] <= 'z' || '0' <= text[i] && text[i] <= '9')
-			switch {
-			case in && start < 0:
-				start = i
-			case !in && start >= 0:
-				if !yield(text[start:i]) {
-					return
-				}
-				start = -1
-			}
+// candidates calls f with the texts that may be similar: of three pieces of a word,
+// one letter or two that are next to each other leave one as it is.
+func (d *dict) candidates(want []byte, f func(n int, text []byte)) {
+	const pieces, shortest = 3, 6
+	if len(want) < shortest {
+		d.each(f)
+		return
+	}
+	for i := range pieces {
+		piece := want[i*len(want)/pieces : (i+1)*len(want)/pieces]
+		holding(d.plain(), d.ends[:d.mixed], 0, piece, f)
+		holding(d.low, d.lowEnds, d.mixed, piece, f)
+	}
+}
+
+// holding calls f with each text that has a piece in it.
+func holding(text []byte, ends []uint32, first int, piece []byte, f func(int, []byte)) {
+	for n, at := 0, 0; at < len(text); n++ {
+		i := bytes.Index(text[at:], piece)
+		if i < 0 {
+			return
+		}
+		n += after(ends[n:], uint32(at+i))
+		start := uint32(0)
+		if n > 0 {
+			start = ends[n-1]
+		}
+		f(first+n, text[start:ends[n]-1])
+		at = int(ends[n])
+	}
+}
+
+// partByte is of letters and digits; bytes of other alphabets count as such.
+func partByte(c byte) bool {
+	return c >= utf8.RuneSelf || 'a' <= c && c <= 'z' || '0' <= c && c <= '9'
+}
+
+func hasLetter(w []byte) bool {
+	return bytes.ContainsFunc(w, unicode.IsLetter)
+}
+
+func countParts(w []byte) (n int) {
+	for i, c := range w {
+		if partByte(c) && (i == 0 || !partByte(w[i-1])) {
+			n++
 		}
 	}
+	return n
+}
+
+// similarTo compares each run of so many parts of a text with a word.
+func similarTo(text, want []byte, parts int) bool {
+	for start := range text {
+		if !partByte(text[start]) || start > 0 && partByte(text[start-1]) {
+			continue
+		}
+		end, left := start, parts
+		for end < len(text) && end-start <= len(want)+1 {
+			if end++; end == len(text) || partByte(text[end-1]) && !partByte(text[end]) {
+				if left--; left == 0 {
+					break
+				}
+			}
+		}
+		if n := end - start; left == 0 && n >= len(want)-1 && n <= len(want)+1 && oneOff(text[start:end], want) {
+			return true
+		}
+	}
+	return false
 }
 
 func oneOff(a, b []byte) bool {

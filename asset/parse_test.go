@@ -109,3 +109,15 @@ func TestFindIn(t *testing.T) {
 		}
 	}
 }
+
+func TestAddressOf(t *testing.T) {
+	for text, want := range map[string]string{
+		"10.1.2.3": "10.1.2.3", "10.1.2.3:9100": "10.1.2.3", "fd00::1": "fd00::1", "[fd00::1]:9100": "fd00::1", "[fd00::1]": "fd00::1", "::ffff:10.0.0.1": "10.0.0.1",
+		"": "", "a": "", "face": "", "10.1.2": "", "10.1.2.3.4": "", "host:9100": "", "[": "", "1.2.3.4/24": "", "00:11:22:33:44:55": "", "1:2": "",
+	} {
+		a, ok := addressOf([]byte(text))
+		if ok != (want != "") || ok && a.String() != want {
+			t.Errorf("%q: %s, %v; want %q", text, a, ok, want)
+		}
+	}
+}

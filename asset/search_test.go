@@ -95,6 +95,9 @@ func TestSearch(t *testing.T) {
 		"hostdwon":                 {"HostDown"}, // swapped
 		"hostdon":                  {"HostDown"}, // missing
 		"hostdoown":                {"HostDown"}, // too much
+		"node_cpu_secnods_total":   {"node_cpu_seconds_total"},
+		"http_reqests:rate5m":      {"job:http_requests:rate5m"},
+		"wbe-11":                   {"web-11"},
 		"debain":                   {"web-1"},
 		"firing":                   {"HostDown"},
 		"state:down":               {"db-1"},

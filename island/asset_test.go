@@ -95,7 +95,7 @@ func TestSearch(t *testing.T) {
 	if body := s.ask(asset.ResourcesPath + "/" + found.ID); !strings.Contains(body, `"no room on /var"`) {
 		t.Errorf("one resource: %s", body)
 	}
-	if body := s.ask(asset.ResourcesPath + "?kind=alert"); !strings.Contains(body, `"total":1`) {
+	if body := s.ask(asset.ResourcesPath + "?kind=alert&q=team:storage"); !strings.Contains(body, `"total":1`) {
 		t.Errorf("list of alerts: %s", body)
 	}
 	if body := s.refused(asset.ResourcesPath + "/ffffffffffffffff"); !strings.Contains(body, `"not_found"`) {
