@@ -11,6 +11,9 @@ type looked struct {
 	// value is the same of what stands behind the colon, under fields that are marked.
 	value  []grade
 	fields []bool
+	// named marks fields whose name begins with the word: somebody is about to type
+	// a label's name and a colon.
+	named []bool
 	// all says that the word matches every resource: the island's own name.
 	all bool
 }
@@ -37,7 +40,26 @@ func (s *segment) look(w word, island string, forgiving bool) (l looked, any boo
 		}
 		l.all = w.field == "island" && (w.value == "" || strings.HasPrefix(lower(island), w.value))
 	}
-	return l, l.text != nil || l.value != nil || l.all
+	if l.text == nil && w.value == "" {
+		l.named = s.fieldsBeginning(strings.TrimSuffix(w.text, ":"))
+	}
+	return l, l.text != nil || l.value != nil || l.named != nil || l.all
+}
+
+// fieldsBeginning marks the labels whose name, or last part of it, begins with a text;
+// nil where there is none.
+func (s *segment) fieldsBeginning(text string) (marked []bool) {
+	for f := int(firstLabel); f < len(s.weight); f++ {
+		known := strings.ToLower(s.fieldName(uint16(f)))
+		if !strings.HasPrefix(known, text) && !strings.HasPrefix(known[strings.LastIndexByte(known, '_')+1:], text) {
+			continue
+		}
+		if marked == nil {
+			marked = make([]bool, len(s.weight))
+		}
+		marked[f] = true
+	}
+	return marked
 }
 
 // shortestSimilar is how many bytes a word has at least that may be mistyped.
@@ -68,6 +90,9 @@ func (s *segment) score(i int, l *looked) int {
 	from, to := s.span(i)
 	for n := from; n < to; n++ {
 		f, v := s.field[n], s.value[n]
+		if l.named != nil && l.named[f] {
+			best = max(best, 1)
+		}
 		if l.text != nil {
 			if g := l.text[v]; g != 0 {
 				best = max(best, points(g, s.weight[f]))
@@ -95,6 +120,9 @@ func (s *segment) where(i int, words []looked) (out []Match) {
 		for n := from; n < to; n++ {
 			f, v := s.field[n], s.value[n]
 			g := grade(0)
+			if l.named != nil && l.named[f] && best == 0 {
+				best, at = 1, n
+			}
 			if l.text != nil {
 				g = l.text[v]
 			}

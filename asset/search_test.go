@@ -98,6 +98,8 @@ func TestSearch(t *testing.T) {
 		"node_cpu_secnods_total":   {"node_cpu_seconds_total"},
 		"http_reqests:rate5m":      {"job:http_requests:rate5m"},
 		"wbe-11":                   {"web-11"},
+		"web reg":                  {"web-1", "web-11"}, // about to be region:
+		"web-1 region:":            {"web-1", "web-11"},
 		"debain":                   {"web-1"},
 		"firing":                   {"HostDown"},
 		"state:down":               {"db-1"},
