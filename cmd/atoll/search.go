@@ -75,7 +75,7 @@ func printFound(out io.Writer, a asset.Answer) error {
 		fmt.Fprintln(t, "KIND\tNAME\tSTATE\tISLAND\tSUMMARY")
 	}
 	for _, f := range a.Items {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", f.Kind, oneLine(f.Name), oneLine(f.State), oneLine(f.Island), oneLine(f.Summary))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", f.Kind, tableWord(f.Name), tableWord(f.State), tableWord(f.Island), tableWord(f.Summary))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -88,14 +88,14 @@ func printFound(out io.Writer, a asset.Answer) error {
 	}
 	for _, i := range a.Islands {
 		if !i.Answered {
-			fmt.Fprintf(out, "%s did not answer: %s\n", oneLine(i.Name), oneLine(i.Error))
+			fmt.Fprintf(out, "%s did not answer: %s\n", tableWord(i.Name), tableWord(i.Error))
 		}
 	}
 	return nil
 }
 
-// oneLine takes out what would command the terminal or break the table.
-func oneLine(s string) string {
+// tableWord takes out what would command the terminal or break the table.
+func tableWord(s string) string {
 	const most = 120
 	s = strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
