@@ -142,7 +142,7 @@ function options(look: Look): uPlot.Options {
     width: look.width,
     height: look.height,
     legend: { show: false },
-    padding: [8, 8, 0, 0],
+    padding: [8, 22, 0, 0],
     cursor: {
       drag: { x: true, y: false, setScale: false },
       points: { size: 7 },
