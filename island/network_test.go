@@ -3,6 +3,7 @@ package island
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,6 +20,7 @@ import (
 	"github.com/atoll-mesh/atoll/config"
 	"github.com/atoll-mesh/atoll/mesh"
 	"github.com/atoll-mesh/atoll/mesh/control"
+	"github.com/atoll-mesh/atoll/probe"
 	"github.com/atoll-mesh/atoll/trust"
 )
 
@@ -138,6 +140,18 @@ func TestNetwork(t *testing.T) {
 
 	if body := b.ask(control.Prefix + "peers"); !strings.Contains(body, `"connected"`) {
 		t.Errorf("peers over HTTP: %s", body)
+	}
+	a.eventually("b says itself where it stands", func() bool {
+		var list struct{ Data []probe.VantageInfo }
+		if err := json.Unmarshal([]byte(a.ask(probe.VantagesPath)), &list); err != nil || len(list.Data) != 2 {
+			return false
+		}
+		one, other := list.Data[0], list.Data[1]
+		return one.Here && one.Name == "a" && other.Name == "b" && other.Connected && other.Told != nil && other.Problem == "" && other.Region == "eu" &&
+			other.ID == b.networkStatus().Key && other.Role == "island"
+	})
+	if body := a.ask(probe.MatrixPath); !strings.Contains(body, `"targets":[]`) {
+		t.Errorf("a matrix of nothing: %s", body)
 	}
 	if body := b.ask("/metrics"); !strings.Contains(body, "atoll_mesh_") || !strings.Contains(body, "atoll_replica_") {
 		t.Error("the metrics of the mesh are missing")

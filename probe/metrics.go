@@ -38,7 +38,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "atoll_probe_requests_total", Help: "Probes that were asked for by GET /probe, by what was done: run or refused.",
 		}, []string{"answer"}),
 		unstored: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "atoll_probe_results_unstored_total", Help: "Results whose samples the store did not take as a whole.",
+			Name: "atoll_probe_results_unstored_total", Help: "Results and verdicts whose samples the store did not take as a whole.",
 		}),
 		adHoc: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "atoll_probe_ad_hoc_total", Help: "Results of probes that somebody asked for at a moment, by who asked (here: what vantages answered; island: what this one did for others) and result.",

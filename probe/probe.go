@@ -118,6 +118,7 @@ type Prober struct {
 	asks      crowd
 	ledger    *ledger
 	builtin   definition.Modules
+	batch     *emit.Batch
 	emitter   *emit.Emitter
 	scheduler *schedule.Scheduler
 	council   *council.Council
@@ -177,7 +178,8 @@ func New(o Options) (*Prober, error) {
 	p.guests = newGuests(p.guard, o.Config.Islands.Rate)
 	p.asks, p.ledger = crowd{most: mostAsks, each: mostAsks}, newLedger(o.Audit)
 	p.builtin = definition.Builtin()
-	if p.emitter, err = emit.New(o.Store, o.Registerer); err != nil {
+	p.batch = emit.NewBatch(o.Store, p.unstored)
+	if p.emitter, err = emit.New(p.batch, o.Registerer); err != nil {
 		return nil, err
 	}
 	if p.scheduler, err = schedule.New(schedule.Options{Concurrency: o.Config.Concurrency, Registerer: o.Registerer}); err != nil {
@@ -215,7 +217,9 @@ func (p *Prober) Run(ctx context.Context) error {
 	g.Go(func() error { return p.council.Run(ctx) })
 	g.Go(func() error { return p.keeper.run(ctx) })
 	g.Go(func() error { p.follow(ctx); return nil })
-	return g.Wait()
+	err := g.Wait()
+	p.batch.Flush()
+	return err
 }
 
 // follow keeps the targets as they should be.

@@ -76,9 +76,13 @@ func (t *target) Gone() {
 
 func (p *Prober) stored(err error) {
 	if err != nil {
-		p.m.unstored.Inc()
-		p.log.Warn("result of a probe is not stored", "err", err)
+		p.unstored(err, 1)
 	}
+}
+
+func (p *Prober) unstored(err error, results int) {
+	p.m.unstored.Add(float64(results))
+	p.log.Warn("results of probes are not stored", "results", results, "err", err)
 }
 
 // sampleTime is the planned time where the probe began right then: series whose

@@ -222,6 +222,7 @@ func (c *Council) failed(out call, err error, now time.Time) {
 
 // learn takes what others see.
 func (c *Council) learn(all []*probepb.Seen, now time.Time) {
+	c.shifted = c.shifted || len(all) > 0
 	const most = mostVotes + mostAsked
 	for _, m := range all[:min(len(all), most)] {
 		s := c.byID[m.GetId()]

@@ -100,6 +100,8 @@ type Council struct {
 	uplink string
 	blind  float64   // the value of its series
 	looked time.Time // when that was found out
+	// shifted tells that it may be another since, as far as this island knows.
+	shifted bool
 	// moved tells that who judges what must be looked at again.
 	moved bool
 	// info are series that are not of targets; ended are those that are to end.

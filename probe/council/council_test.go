@@ -195,6 +195,8 @@ func (i *isle) probe(ctx context.Context, d Definition) {
 			}
 			i.mu.Unlock()
 			o := Outcome{Host: t.Text(), Took: time.Second, Phases: make([]time.Duration, protocol.Phases)}
+			o.Phases[protocol.Resolve], o.Phases[protocol.Connect], o.Phases[protocol.TLS] = 3*time.Millisecond, 20*time.Millisecond, 40*time.Millisecond
+			o.Phases[protocol.FirstByte], o.Phases[protocol.Transfer] = 30*time.Millisecond, time.Millisecond
 			o.At, o.State = time.Now(), verdict.Up
 			if code != "" {
 				o.State, o.Code, o.Words = verdict.Down, code, "no answer"

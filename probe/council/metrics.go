@@ -7,7 +7,7 @@ import (
 )
 
 type metrics struct {
-	sent, sentBytes, received, again, unstored prometheus.Counter
+	sent, sentBytes, received, again prometheus.Counter
 
 	casts, refused, asks *prometheus.CounterVec
 	judged, waiting      prometheus.Gauge
@@ -28,7 +28,6 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		sentBytes: counter("atoll_probe_votes_sent_bytes_total", "Bytes of messages of votes, before compression."),
 		received:  counter("atoll_probe_votes_received_total", "Votes that came from other islands."),
 		again:     counter("atoll_probe_votes_again_total", "Times that an island asked for all votes anew."),
-		unstored:  counter("atoll_probe_verdicts_unstored_total", "Verdicts whose samples the store did not take."),
 		casts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "atoll_probe_votes_messages_total", Help: "Messages of votes to other islands, by result: ok or failed.",
 		}, []string{"result"}),
@@ -55,7 +54,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.sent, m.sentBytes, m.received, m.again, m.unstored, m.casts, m.refused, m.judged, m.asks, m.waiting} {
+	for _, c := range []prometheus.Collector{m.sent, m.sentBytes, m.received, m.again, m.casts, m.refused, m.judged, m.asks, m.waiting} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register the metrics of verdicts: %w", err)
 		}

@@ -91,6 +91,7 @@ func (c *Council) Observe(t Target, o Outcome) (turned bool) {
 	}
 	switch {
 	case changed:
+		c.shifted = true
 		c.tell(s)
 	case small:
 		c.note(s)
@@ -229,13 +230,17 @@ func (s *seat) vote(c *Council) verdict.Vote {
 	}
 }
 
+// lookAgain is how often it is looked whether this island is blind where nothing
+// changed: it may be told, or asked, no more.
+const lookAgain = 5 * time.Second
+
 // look tells whether this island's own way out is bad, and what it last was told of
 // those targets that fail.
 func (c *Council) look(now time.Time) {
-	if now.Sub(c.looked) < time.Second {
+	if age := now.Sub(c.looked); age < time.Second || !c.shifted && age < lookAgain {
 		return
 	}
-	c.looked = now
+	c.looked, c.shifted = now, false
 	type host struct{ up, fine bool }
 	hosts := map[string]host{}
 	asked := false

@@ -116,7 +116,6 @@ func (c *Council) write(ctx context.Context, now time.Time, all []writable, ende
 	ms := now.UnixMilli()
 	stored := func(err error) {
 		if err != nil {
-			c.m.unstored.Inc()
 			c.log.Warn("verdict is not stored", "err", err)
 		}
 	}

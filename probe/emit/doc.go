@@ -1,7 +1,7 @@
 // Package emit turns results of probes into samples of the island's store.
 //
 // In: the labels of a target, and its results one after the other. Out: one
-// transaction for each result, with the series that all probes have
+// transaction for each result, or with Batch for those of a tenth of a second, with the series that all probes have
 // (probe_success, probe_duration_seconds, probe_phase_seconds{phase},
 // probe_failure_info{reason, phase}) and those of its protocol.
 //
