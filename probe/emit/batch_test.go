@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -46,12 +47,24 @@ func (c *counting) Commit() error {
 
 func (*counting) Rollback() error { return nil }
 
+func (c *counting) counts() (begun, committed, appended int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.begun, c.committed, c.appended
+}
+
+func (c *counting) fails(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fail = err
+}
+
 // TestBatch has many targets write at once, and counts transactions of the store.
 func TestBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &counting{}
-		lost := 0
-		b := NewBatch(c, func(_ error, n int) { lost += n })
+		var lost atomic.Int64
+		b := NewBatch(c, func(_ error, n int) { lost.Add(int64(n)) })
 		e := newEmitter(t, b)
 		const targets = 50
 		write := func() {
@@ -66,42 +79,39 @@ func TestBatch(t *testing.T) {
 			}
 			all.Wait()
 		}
-		write()
-		if c.begun != 1 || c.committed != 0 || c.appended != 2*targets {
-			t.Errorf("at once: %d begun, %d committed, %d samples", c.begun, c.committed, c.appended)
+		want := func(when string, begun, committed, appended int) {
+			t.Helper()
+			synctest.Wait()
+			if b, k, a := c.counts(); b != begun || k != committed || a != appended {
+				t.Errorf("%s: %d begun, %d committed, %d samples; want %d, %d, %d", when, b, k, a, begun, committed, appended)
+			}
 		}
+		const samples = 2 * targets
+		write()
+		want("at once", 1, 0, samples)
 		time.Sleep(batchFor)
-		synctest.Wait()
-		if c.committed != 1 {
-			t.Errorf("%d committed after %s", c.committed, batchFor)
-		}
+		want("in its time", 1, 1, samples)
 		write()
 		b.Flush()
 		b.Flush()
-		if c.begun != 2 || c.committed != 2 {
-			t.Errorf("flushed: %d begun, %d committed", c.begun, c.committed)
-		}
+		want("flushed", 2, 2, 2*samples)
 		time.Sleep(batchFor / 2)
-		write() // the timer of the one before must not end this one
+		write()
 		time.Sleep(batchFor * 3 / 4)
-		if c.committed != 2 {
-			t.Errorf("committed before its time: %d", c.committed)
-		}
-		c.fail = errors.New("disk full")
+		want("at the time of the one before", 3, 2, 3*samples)
+		c.fails(errors.New("disk full"))
 		time.Sleep(batchFor)
-		if synctest.Wait(); c.committed != 3 || lost != targets {
-			t.Errorf("%d committed, %d results lost", c.committed, lost)
+		want("on a full disk", 3, 3, 3*samples)
+		if n := lost.Load(); n != targets {
+			t.Errorf("%d results are lost of %d", n, targets)
 		}
-		c.fail = nil
-		for range batchMost/(2*targets) + 1 {
+		c.fails(nil)
+		for range batchMost / samples {
 			write()
 		}
-		if c.committed != 4 {
-			t.Errorf("a full batch: %d committed", c.committed)
-		}
-		b.Flush()
-		if c.begun != c.committed {
-			t.Errorf("%d begun, %d committed", c.begun, c.committed)
+		want("full", 4, 4, 3*samples+batchMost)
+		if lost.Load() != targets {
+			t.Error("more are lost")
 		}
 	})
 }
