@@ -27,7 +27,7 @@ type checker struct {
 
 // newChecker reads the schema and adds each label that the policies mention as
 // an optional text: what labels there are is for the network's people to say.
-func newChecker(list cedar.PolicyList) (*checker, error) {
+func newChecker(list cedar.PolicyList, users bool) (*checker, error) {
 	var s schema.Schema
 	s.SetFilename("schema.cedarschema")
 	if err := s.UnmarshalCedar(schemaText); err != nil {
@@ -48,7 +48,12 @@ func newChecker(list cedar.PolicyList) (*checker, error) {
 	if len(labels) > maxLabels {
 		return nil, fmt.Errorf("the policies mention %d labels; at most %d", len(labels), maxLabels)
 	}
-	r.Entities["Island"].Shape["labels"] = resolved.Attribute{Type: labels}
+	for _, t := range []cedar.EntityType{"Island", "User"} {
+		r.Entities[t].Shape["labels"] = resolved.Attribute{Type: labels}
+	}
+	if !users {
+		islandsOnly(r)
+	}
 	return &checker{schema: r, validate: validate.New(r)}, nil
 }
 
@@ -86,7 +91,7 @@ func (c *checker) policy(p *cedar.Policy, ps *problems) {
 		if e.Error() != noQuestion {
 			c.explain(e.Error(), ps)
 		} else if len(ps.found) == known {
-			ps.at(0, "this policy can never apply: the principal is always an Island, its roles are asked with \"in\", the resource is one of Document, Island, Service")
+			ps.at(0, "this policy can never apply: the principal is always an Island or a User, its roles are asked with \"in\", the resource is one of Document, Island, Service")
 		}
 	}
 }
@@ -146,7 +151,7 @@ func (c *checker) explain(msg string, ps *problems) {
 func (c *checker) attribute(attr, entity string, ps *problems) {
 	var needles []string
 	for _, variable := range []string{"principal", "resource"} {
-		if variable == "resource" || entity == "Island" {
+		if variable == "resource" || entity == "Island" || entity == "User" {
 			needles = append(needles, variable+"."+attr, variable+"["+quote(attr)+"]")
 		}
 	}

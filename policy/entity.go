@@ -22,12 +22,21 @@ func (e entities) Get(uid cedar.EntityUID) (cedar.Entity, bool) {
 }
 
 func islandEntity(id, name, role string, labels map[string]string) cedar.Entity {
+	e := memberEntity("Island", id, name, role, labels)
+	if role != "" {
+		e.Parents = cedar.NewEntityUIDSet(cedar.NewEntityUID("Role", cedar.String(role)))
+	}
+	return e
+}
+
+// memberEntity has the attributes that islands and users have, and no role yet.
+func memberEntity(kind cedar.EntityType, id, name, role string, labels map[string]string) cedar.Entity {
 	attrs := make(cedar.RecordMap, len(labels))
 	for k, v := range labels {
 		attrs[cedar.String(k)] = cedar.String(v)
 	}
-	e := cedar.Entity{
-		UID: cedar.NewEntityUID("Island", cedar.String(id)),
+	return cedar.Entity{
+		UID: cedar.NewEntityUID(kind, cedar.String(id)),
 		Attributes: cedar.NewRecord(cedar.RecordMap{
 			"id":     cedar.String(id),
 			"name":   cedar.String(name),
@@ -35,10 +44,6 @@ func islandEntity(id, name, role string, labels map[string]string) cedar.Entity 
 			"labels": cedar.NewRecord(attrs),
 		}),
 	}
-	if role != "" {
-		e.Parents = cedar.NewEntityUIDSet(cedar.NewEntityUID("Role", cedar.String(role)))
-	}
-	return e
 }
 
 func entityOf(r Resource) (cedar.Entity, error) {

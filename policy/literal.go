@@ -8,13 +8,14 @@ import (
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
 )
 
-var roles = []string{"admin", "island", "vantage", "observer"}
+var roles = []string{"admin", "island", "vantage", "observer", "operator", "viewer"}
 
 // kinds of documents known to this version. A newer one may know more, so that
 // others are only doubtful.
 var kinds = []string{
 	"aggregate", "alertstate", "copy", "dashboard", "globalrules", "invite", "left", "member", "network",
 	"owner", "policy", "primary", "probe", "revoked", "rules", "scrape", "signer", "silence", "statement",
+	"tokens", "users",
 }
 
 // literals finds what the schema's types let pass: names of entities that
@@ -89,7 +90,7 @@ func (c *checker) has(n ast.NodeTypeHas, ps *problems) {
 		return
 	}
 	for t, e := range c.schema.Entities {
-		if _, ok := e.Shape[n.Value]; ok && (v.Name == "resource" || t == "Island") {
+		if _, ok := e.Shape[n.Value]; ok && (v.Name == "resource" || t == "Island" || t == "User") {
 			return
 		}
 	}
@@ -115,7 +116,7 @@ func (c *checker) neverEqual(a, b ast.IsNode, ps *problems) {
 		return
 	}
 	can := map[cedar.String][]cedar.EntityType{
-		"principal": {"Island"}, "action": {"Action"}, "resource": {"Document", "Island", "Service"},
+		"principal": {"Island", "User"}, "action": {"Action"}, "resource": {"Document", "Island", "Service"},
 	}[v.Name]
 	if c.knows(uid.Type) && !slices.Contains(can, uid.Type) {
 		ps.near([]string{uid.String()}, "the %s is never equal to %s; being part of a role is asked with \"in\"", v.Name, uid)

@@ -38,9 +38,9 @@ func Parse(name string, text []byte) (*Set, error) {
 	if err != nil {
 		return nil, &Error{name, []Problem{syntaxProblem(err, tokens)}}
 	}
-	s := &Set{name: name, policies: list, where: map[cedar.PolicyID]string{}}
+	s := &Set{name: name, policies: list, where: map[cedar.PolicyID]string{}, users: speaksOfUsers(list)}
 	var found, doubtful []Problem
-	check, err := newChecker(list)
+	check, err := newChecker(list, s.users)
 	if err != nil {
 		return nil, &Error{name, []Problem{{1, 1, err.Error()}}}
 	}
@@ -70,11 +70,18 @@ func Parse(name string, text []byte) (*Set, error) {
 
 // lockout warns where admins could not undo what the text does.
 func (s *Set) lockout() []string {
-	d := s.Authorize(Principal{ID: "-", Name: "an admin", Role: "admin"}, Administer, Resource{Kind: Island, Name: "-"})
-	if d.Allowed {
-		return nil
+	here := Resource{Kind: Island, Name: "-"}
+	var out []string
+	if d := s.Authorize(Principal{ID: "-", Name: "an admin", Role: "admin"}, Administer, here); !d.Allowed {
+		out = append(out, s.name+":1:1: admins may not administer islands: "+d.Reason)
 	}
-	return []string{s.name + ":1:1: admins may not administer islands: " + d.Reason}
+	if !s.users {
+		return out
+	}
+	if d := s.AuthorizeUser(User{Name: "-", Roles: []string{"admin"}}, Administer, here); !d.Allowed {
+		out = append(out, s.name+":1:1: users of role admin may not administer islands: "+d.Reason)
+	}
+	return out
 }
 
 // tokensOf cuts the tokens of policy i, and the end of the text, out of all.

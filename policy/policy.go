@@ -23,6 +23,12 @@ const (
 	Probe Action = "probe"
 	// Relay connections of other members.
 	Relay Action = "relay"
+	// Ingest hands over samples and alerts from outside.
+	Ingest Action = "ingest"
+	// Silence alerts, and end silences.
+	Silence Action = "silence"
+	// Acknowledge alerts.
+	Acknowledge Action = "acknowledge"
 )
 
 // Principal is the island that asks.
@@ -68,6 +74,7 @@ type Set struct {
 	ids      []cedar.PolicyID
 	where    map[cedar.PolicyID]string // how reasons name it
 	warnings []string
+	users    bool // the text speaks of users
 }
 
 // All yields the policies in the order of the text, so that reasons come in that order.
@@ -87,11 +94,14 @@ func (s *Set) Warnings() []string { return s.warnings }
 // Authorize decides whether who may do action to what. An unknown action or
 // kind of resource is refused.
 func (s *Set) Authorize(who Principal, action Action, what Resource) Decision {
+	return s.authorize(islandEntity(who.ID, who.Name, who.Role, who.Labels), fmt.Sprintf("%s (%s)", who.Name, who.Role), action, what)
+}
+
+func (s *Set) authorize(principal cedar.Entity, asker string, action Action, what Resource) Decision {
 	resource, err := entityOf(what)
 	if err != nil {
 		return Decision{Reason: err.Error()}
 	}
-	principal := islandEntity(who.ID, who.Name, who.Role, who.Labels)
 	allowed, diag := cedar.Authorize(s, entities{principal, resource}, cedar.Request{
 		Principal: principal.UID,
 		Action:    cedar.NewEntityUID("Action", cedar.String(action)),
@@ -99,7 +109,7 @@ func (s *Set) Authorize(who Principal, action Action, what Resource) Decision {
 	})
 	d := Decision{Allowed: bool(allowed)}
 	if len(diag.Reasons) == 0 {
-		d.Reason = fmt.Sprintf("no policy permits %s (%s) to %s %s %s", who.Name, who.Role, action, what.Kind, what.Name)
+		d.Reason = fmt.Sprintf("no policy permits %s to %s %s %s", asker, action, what.Kind, what.Name)
 	} else {
 		d.Reason = s.reason(d.Allowed, diag.Reasons)
 	}
