@@ -259,19 +259,15 @@ func rotated(old []trust.Key, next trust.Key, note string) control.RotateResult 
 	return res
 }
 
-// documentRoutes answers from the replica while there is one.
-func (i *Island) documentRoutes(all bool) http.Handler {
+// documentRoutes answers from the replica while there is one, for the socket.
+func (i *Island) documentRoutes() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		m := i.membership.Load()
 		if m == nil {
 			control.Refuse(w, i.room("control"), control.ErrNotJoined)
 			return
 		}
-		if all {
-			m.audited(m.documents.WriteHandler()).ServeHTTP(w, r)
-			return
-		}
-		m.documents.Handler().ServeHTTP(w, r)
+		m.audited(m.documents.WriteHandler()).ServeHTTP(w, r)
 	})
 }
 
@@ -316,24 +312,12 @@ func (s *status) WriteHeader(code int) {
 // controlRoutes is what the socket serves.
 func (i *Island) controlRoutes() http.Handler {
 	mux := control.AllRoutes(i.view(), i.governance(), i.room("control"))
-	mux.Handle("/api/atoll/v1/documents", i.documentRoutes(true))
-	mux.Handle("/api/atoll/v1/documents/", i.documentRoutes(true))
-	mux.Handle("/api/atoll/v1/replica", i.documentRoutes(true))
+	mux.Handle("/api/atoll/v1/documents", i.documentRoutes())
+	mux.Handle("/api/atoll/v1/documents/", i.documentRoutes())
+	mux.Handle("/api/atoll/v1/replica", i.documentRoutes())
 	mux.HandleFunc(copiesRoute, i.showCopies)
+	i.accountRoutes(mux)
 	return mux
-}
-
-// openRoutes is what anybody who reaches the HTTP port may ask: nothing in it
-// changes anything.
-func (i *Island) openRoutes() map[string]http.Handler {
-	read := control.ReadRoutes(i.view(), i.room("control"))
-	return map[string]http.Handler{
-		control.Prefix:                 read,
-		"GET /api/atoll/v1/documents":  i.documentRoutes(false),
-		"GET /api/atoll/v1/documents/": i.documentRoutes(false),
-		"GET /api/atoll/v1/replica":    i.documentRoutes(false),
-		copiesRoute:                    http.HandlerFunc(i.showCopies),
-	}
 }
 
 // meshSteps are the steps that come and go with a membership, in start order.

@@ -17,6 +17,7 @@ import (
 	"github.com/atoll-mesh/atoll/mesh"
 	"github.com/atoll-mesh/atoll/mesh/enrol"
 	"github.com/atoll-mesh/atoll/mesh/rpc"
+	"github.com/atoll-mesh/atoll/portal/access"
 	"github.com/atoll-mesh/atoll/replica"
 	"github.com/atoll-mesh/atoll/trust"
 	"github.com/atoll-mesh/atoll/wire/replicapb"
@@ -78,7 +79,7 @@ func (i *Island) openMembership(home *trust.Home, who identity) (*membership, er
 	m.endHealth = end
 	m.documents, err = replica.New(replica.Options{
 		Config: i.Config().Replica, Path: replicaFile(dir), Network: who.network, Author: who.node, Signer: home.Signer,
-		Rights: m, Validate: i.validateDocument, Peers: reachable{m}, Caller: caller, Quarantined: m.quarantined, RootOf: m.rootOf,
+		Rights: m, Validate: i.validateDocument, Secret: []string{access.KindUsers, access.KindTokens}, Peers: reachable{m}, Caller: caller, Quarantined: m.quarantined, RootOf: m.rootOf,
 		Announce: m.announce, Logger: i.room("replica"), Registerer: m.registry, Health: lease,
 	})
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/atoll-mesh/atoll/flow/durable"
 	"github.com/atoll-mesh/atoll/mesh/witness"
 	"github.com/atoll-mesh/atoll/policy"
+	"github.com/atoll-mesh/atoll/portal/access"
 	"github.com/atoll-mesh/atoll/replica"
 	"github.com/atoll-mesh/atoll/replicate"
 	"github.com/atoll-mesh/atoll/trust"
@@ -69,6 +70,8 @@ func (i *Island) validateDocument(kind string, value []byte) error {
 		return err
 	case common.KindState:
 		return common.CheckState(value)
+	case access.KindUsers, access.KindTokens:
+		return access.CheckDocument(kind, value)
 	case trust.KindPrimary:
 		_, err := readPrimary(value)
 		return err

@@ -27,6 +27,7 @@ import (
 	"github.com/atoll-mesh/atoll/flow/send"
 	"github.com/atoll-mesh/atoll/mesh/control"
 	"github.com/atoll-mesh/atoll/portal"
+	"github.com/atoll-mesh/atoll/portal/access"
 	"github.com/atoll-mesh/atoll/portal/events"
 	"github.com/atoll-mesh/atoll/portal/overview"
 	"github.com/atoll-mesh/atoll/probe"
@@ -58,8 +59,10 @@ type rooms struct {
 	asset     *asset.Inventory
 	events    *events.Hub
 
-	portal  *portal.Portal
-	control net.Listener
+	access    *access.Access
+	accessLog *accessLog
+	portal    *portal.Portal
+	control   net.Listener
 
 	// The portal must hold its address before the others are made: they put it
 	// into links. Until then their routes answer 503.
@@ -76,6 +79,9 @@ func (i *Island) start(ctx context.Context) error {
 		if r.control != nil {
 			_ = r.control.Close()
 		}
+		if r.access != nil {
+			_ = r.closeAccess()
+		}
 		return err
 	}
 	i.setRooms(r)
@@ -83,6 +89,7 @@ func (i *Island) start(ctx context.Context) error {
 	i.steps.start("budget", r.budget.Run)
 	i.steps.start("store", r.store.Run)
 	i.steps.start("replicate", r.replicate.Run)
+	i.steps.start("access", r.runAccess)
 	i.steps.start("portal", r.portal.Run)
 	i.steps.start("events", r.events.Run) // its streams end before the portal waits for them
 	i.steps.start("control", i.serveControl(r.control))
@@ -137,6 +144,9 @@ func (i *Island) build(r *rooms) (err error) {
 	if err = i.buildEvents(r); err != nil {
 		return err
 	}
+	if err = i.newAccess(r, cfg); err != nil {
+		return err
+	}
 	if r.portal, err = i.newPortal(r, cfg); err != nil {
 		return err
 	}
@@ -147,6 +157,9 @@ func (i *Island) build(r *rooms) (err error) {
 		return err
 	}
 	// Not earlier: from here on the data directory is this process' own.
+	if err = r.openAccess(cfg.Island.DataDir); err != nil {
+		return err
+	}
 	if err = i.finishLeaving(); err != nil {
 		return err
 	}
@@ -226,7 +239,7 @@ func (i *Island) serveControl(l net.Listener) func(context.Context) error {
 }
 
 func (i *Island) newPortal(r *rooms, cfg *config.Config) (*portal.Portal, error) {
-	routes := i.openRoutes()
+	routes := i.changeRoutes()
 	maps.Copy(routes, boardRoutes(&r.boardRoutes))
 	maps.Copy(routes, map[string]http.Handler{
 		"/api/v1/": &r.queryRoutes,
@@ -260,7 +273,7 @@ func (i *Island) newPortal(r *rooms, cfg *config.Config) (*portal.Portal, error)
 	return portal.New(portal.Options{
 		Config: cfg.HTTP, Logger: i.room("portal"), Registerer: i.registry, Gatherer: i.gatherer,
 		Health: i.health, Ready: i.isReady, Reload: i.Reload, Quit: i.stopSoon, Status: i.status,
-		Routes: routes,
+		Routes: routes, Access: r.access,
 	})
 }
 

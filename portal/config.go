@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/prometheus/common/model"
+
+	"github.com/atoll-mesh/atoll/portal/access"
 )
 
 // Config says where and how the island answers over HTTP.
@@ -36,6 +38,8 @@ type Config struct {
 	// MaxConnections is the number of connections open at once, per address;
 	// further ones wait in the kernel's queue.
 	MaxConnections int `yaml:"max_connections,omitempty"`
+
+	access.Config `yaml:",inline"`
 }
 
 // Default answers on loopback only: whoever opens the island to a network says so.
@@ -45,6 +49,7 @@ func Default() Config {
 		ReadTimeout:     model.Duration(5 * time.Minute),
 		ShutdownTimeout: model.Duration(10 * time.Second),
 		MaxConnections:  512,
+		Config:          access.Default(),
 	}
 }
 
@@ -72,6 +77,9 @@ func (c Config) Validate() error {
 	}
 	if c.MaxConnections < 1 {
 		errs = append(errs, fmt.Errorf("http.max_connections: %d: must be at least 1, the default is 512", c.MaxConnections))
+	}
+	if err := c.Config.Validate(); err != nil {
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

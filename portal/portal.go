@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -17,6 +18,7 @@ import (
 	"github.com/prometheus/exporter-toolkit/web"
 
 	"github.com/atoll-mesh/atoll/health"
+	"github.com/atoll-mesh/atoll/portal/access"
 )
 
 // Options is what island hands over. Only Config is needed; what is nil is
@@ -42,6 +44,8 @@ type Options struct {
 	Quit func()
 	// Status reports how the island is; the portal adds Ready and Addresses.
 	Status func() Status
+	// Access stands before every route. Nil lets everybody do everything.
+	Access *access.Access
 }
 
 // Portal is one HTTP server on one or more addresses.
@@ -54,6 +58,7 @@ type Portal struct {
 	patterns []string
 	hosts    []string // host names that are ours besides IP addresses and localhost
 	pprof    atomic.Bool
+	people   webUsers
 
 	handlers inFlight
 
@@ -81,6 +86,7 @@ func New(opts Options) (*Portal, error) {
 	p := &Portal{opts: opts, log: opts.Logger, metrics: m, config: opts.Config}
 	m.limit.Set(float64(opts.Config.MaxConnections * len(opts.Config.Listen)))
 	p.pprof.Store(opts.Config.Pprof)
+	p.people.path = opts.Config.WebConfig
 	if external != nil {
 		p.hosts = append(p.hosts, external.Hostname())
 	}
@@ -218,6 +224,9 @@ func (c Config) fixed(next Config) error {
 	}
 	if c.MaxConnections != next.MaxConnections {
 		refuse("max_connections", c.MaxConnections, next.MaxConnections)
+	}
+	if !reflect.DeepEqual(c.Config, next.Config) {
+		errs = append(errs, errors.New("http.anonymous, session_idle, session_max: cannot change while running; restart the island for them"))
 	}
 	return errors.Join(errs...)
 }

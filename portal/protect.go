@@ -13,7 +13,7 @@ import (
 )
 
 // protect wraps the routes, from the outside in: measure and recover, refuse
-// foreign host names, refuse other sites' pages, set headers.
+// foreign host names, refuse other sites' pages, set headers, refuse who may not.
 func (p *Portal) protect(mux http.Handler, external *url.URL) (http.Handler, error) {
 	crossOrigin := http.NewCrossOriginProtection()
 	if external != nil {
@@ -26,6 +26,9 @@ func (p *Portal) protect(mux http.Handler, external *url.URL) (http.Handler, err
 		p.metrics.refused.WithLabelValues(refusedCrossSite).Inc()
 		http.Error(w, "refused: another site's page sent this request; if it is a proxy of this island, set http.external_url", http.StatusForbidden)
 	}))
+	if p.opts.Access != nil {
+		mux = p.opts.Access.Guard(mux, p.zone)
+	}
 	return p.measured(p.ownHost(crossOrigin.Handler(withHeaders(mux)))), nil
 }
 

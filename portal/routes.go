@@ -46,6 +46,11 @@ func (p *Portal) routes() (*http.ServeMux, error) {
 	}
 	all = append(all, page...)
 	all = append(all, p.pprofRoutes()...)
+	if p.opts.Access != nil {
+		for pattern, h := range p.opts.Access.Routes() {
+			all = append(all, route{pattern, h})
+		}
+	}
 	for pattern, h := range p.opts.Routes {
 		all = append(all, route{pattern, h})
 	}

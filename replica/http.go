@@ -32,6 +32,16 @@ type DocumentJSON struct {
 	Bytes    int       `json:"bytes"`
 }
 
+// show is toJSON, without the values of kinds that hold secrets.
+func (r *Replica) show(d *replicapb.Document, withValue bool) DocumentJSON {
+	return toJSON(d, withValue && !r.secret(d.GetKey()))
+}
+
+func (r *Replica) secret(key string) bool {
+	kind, _, _ := strings.Cut(key, "/")
+	return slices.Contains(r.o.Secret, kind)
+}
+
 // VersionJSON is an older version over HTTP.
 type VersionJSON struct {
 	DocumentJSON
@@ -157,7 +167,7 @@ func (r *Replica) httpList(w http.ResponseWriter, q *http.Request) error {
 	docs := r.List(q.FormValue("prefix"))
 	out := make([]DocumentJSON, 0, len(docs))
 	for _, d := range docs {
-		out = append(out, toJSON(d, values))
+		out = append(out, r.show(d, values))
 	}
 	return writeJSON(w, http.StatusOK, map[string]any{"documents": out})
 }
@@ -172,13 +182,13 @@ func (r *Replica) httpGet(w http.ResponseWriter, q *http.Request) error {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	if strings.HasPrefix(q.Header.Get("Accept"), "text/plain") {
+	if strings.HasPrefix(q.Header.Get("Accept"), "text/plain") && !r.secret(d.GetKey()) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		_, _ = w.Write(d.GetValue()) // the client may be gone
 		return nil
 	}
-	return writeJSON(w, http.StatusOK, toJSON(d, true))
+	return writeJSON(w, http.StatusOK, r.show(d, true))
 }
 
 func (r *Replica) httpHistory(w http.ResponseWriter, q *http.Request) error {
@@ -192,11 +202,11 @@ func (r *Replica) httpHistory(w http.ResponseWriter, q *http.Request) error {
 	}
 	out := make([]VersionJSON, 0, len(versions))
 	for _, v := range versions {
-		out = append(out, VersionJSON{toJSON(v.Document, true), time.UnixMilli(v.Until).UTC(), v.Reason, v.Void})
+		out = append(out, VersionJSON{r.show(v.Document, true), time.UnixMilli(v.Until).UTC(), v.Reason, v.Void})
 	}
 	answer := map[string]any{"versions": out}
 	if d, err := r.store.document(key); err == nil && d != nil {
-		answer["current"] = toJSON(d, true)
+		answer["current"] = r.show(d, true)
 	}
 	return writeJSON(w, http.StatusOK, answer)
 }
@@ -223,7 +233,7 @@ func (r *Replica) httpPut(w http.ResponseWriter, q *http.Request) error {
 		return err
 	}
 	w.Header().Set("ETag", etag(d))
-	return writeJSON(w, http.StatusOK, toJSON(d, false))
+	return writeJSON(w, http.StatusOK, r.show(d, false))
 }
 
 func (r *Replica) httpDelete(w http.ResponseWriter, q *http.Request) error {
@@ -236,7 +246,7 @@ func (r *Replica) httpDelete(w http.ResponseWriter, q *http.Request) error {
 		return err
 	}
 	w.Header().Set("ETag", etag(d))
-	return writeJSON(w, http.StatusOK, toJSON(d, false))
+	return writeJSON(w, http.StatusOK, r.show(d, false))
 }
 
 // expectation reads If-Match: "TIME" and If-None-Match: *.
@@ -282,7 +292,7 @@ func (r *Replica) httpWatch(w http.ResponseWriter, q *http.Request) error {
 			if !ok {
 				return nil
 			}
-			writeEvent(w, e)
+			r.writeEvent(w, e)
 		case <-alive.C:
 			fmt.Fprint(w, ": alive\n\n")
 		case <-q.Context().Done():
@@ -291,10 +301,10 @@ func (r *Replica) httpWatch(w http.ResponseWriter, q *http.Request) error {
 	}
 }
 
-func writeEvent(w io.Writer, e Event) {
+func (r *Replica) writeEvent(w io.Writer, e Event) {
 	name, data := "gone", any(map[string]string{"key": e.Key})
 	if e.Document != nil {
-		name, data = "document", toJSON(e.Document, true)
+		name, data = "document", r.show(e.Document, true)
 	}
 	text, err := json.Marshal(data)
 	if err != nil {

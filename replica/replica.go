@@ -52,8 +52,10 @@ type Options struct {
 	// Validate checks a value that is set here; nil takes any. Documents of other
 	// islands are not asked about: a newer version may know kinds this one does not.
 	Validate func(kind string, value []byte) error
-	Peers    Peers
-	Caller   Caller
+	// Secret are kinds whose values the HTTP API shows to nobody.
+	Secret []string
+	Peers  Peers
+	Caller Caller
 	// Quarantined says of a connected peer that it gets documents of trust only; nil for none.
 	Quarantined func(peer trust.Key) bool
 	// RootOf returns the Root that a peer told when it connected, nil for none: who told

@@ -4,6 +4,7 @@
 //
 // In: requests from whoever may open the socket, which only the island's own
 // user may. Out: calls into the functions that the island hands over, and their
-// answers as JSON. Guaranteed: what changes the membership is never served on a
-// TCP port, a refusal says what was wrong and what to do.
+// answers as JSON. Guaranteed: a refusal says what was wrong and what to do; these
+// routes ask nobody who they are, so that whoever serves them elsewhere than on the
+// socket checks that first.
 package control
