@@ -26,7 +26,10 @@ import (
 func (i *Island) overview() overview.Overview {
 	r, now := i.getRooms(), time.Now()
 	o := overview.Overview{Island: i.ownName(), At: now.UTC().Truncate(time.Millisecond), Health: i.health.Active()}
+	o.Budgets, o.Needs = []overview.Budget{}, []overview.Need{} // lists in JSON, while starting too
 	if r == nil || !i.isReady() {
+		o.Islands, o.Targets.Jobs, o.Alerts.BySeverity = i.islandsNow(), []overview.Job{}, map[string]int{}
+		o.Changes = overview.Changes{Since: o.At, Counts: map[string]int{}, Newest: []events.Event{}}
 		return o
 	}
 	standing := r.alert.Standing()

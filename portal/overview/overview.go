@@ -157,6 +157,6 @@ func (h *Handler) answer() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.looked, h.text = time.Now(), append(text, '\n')
+	h.looked, h.text = time.Now(), text
 	return h.text, nil
 }
