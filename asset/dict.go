@@ -203,7 +203,8 @@ func addressOf(text []byte) (netip.Addr, bool) {
 		switch {
 		case c == '.' || c == ':':
 			marks++
-		case !('0' <= c && c <= '9' || 'a' <= c && c <= 'f'):
+		case '0' <= c && c <= '9', 'a' <= c && c <= 'f':
+		default:
 			return netip.Addr{}, false
 		}
 	}

@@ -150,8 +150,9 @@ func quote(s string) string { return fmt.Sprintf("%q", s) }
 
 func plainMetric(s string) bool {
 	for i := range len(s) {
-		c := s[i]
-		if !(c == '_' || c == ':' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || i > 0 && '0' <= c && c <= '9') {
+		switch c := s[i]; {
+		case c == '_', c == ':', 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', i > 0 && '0' <= c && c <= '9':
+		default:
 			return false
 		}
 	}

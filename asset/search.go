@@ -59,8 +59,10 @@ type Asked struct {
 }
 
 const (
-	// MaxLimit is how many resources one answer has at most, DefaultLimit without being told.
-	MaxLimit, DefaultLimit = 200, 20
+	// MaxLimit is how many resources one answer has at most.
+	MaxLimit = 200
+	// DefaultLimit is how many there are without being told.
+	DefaultLimit = 20
 	// MaxShown is how many labels are shown with what a search found.
 	MaxShown = 24
 )
@@ -228,7 +230,7 @@ func choose(tops *[kinds]best, limit int) []hit {
 	order := func(a, b hit) int { return a.compare(&b) }
 	slices.SortFunc(sure, order)
 	slices.SortFunc(rest, order)
-	out := append(sure, rest...)
+	out := slices.Concat(sure, rest)
 	out = out[:min(limit, len(out))]
 	slices.SortFunc(out, order)
 	return out
