@@ -53,11 +53,11 @@ type View struct {
 }
 
 // ReadRoutes answers what changes nothing.
-func ReadRoutes(v View, log *slog.Logger) *http.ServeMux { return serve(reading(v, log)) }
+func ReadRoutes(v View, log *slog.Logger) *http.ServeMux { return routed(reading(v, log)) }
 
 // AllRoutes answers everything, for the socket of the island's own user.
 func AllRoutes(v View, g Governance, log *slog.Logger) *http.ServeMux {
-	return serve(reading(v, log), governing(g, log))
+	return routed(reading(v, log), governing(g, log))
 }
 
 // Patterns are those of http.ServeMux that ReadRoutes answers, and those that only
@@ -66,7 +66,7 @@ func Patterns() (read, govern []string) {
 	return slices.Sorted(maps.Keys(reading(View{}, nil))), slices.Sorted(maps.Keys(governing(Governance{}, nil)))
 }
 
-func serve(tables ...map[string]http.Handler) *http.ServeMux {
+func routed(tables ...map[string]http.Handler) *http.ServeMux {
 	mux := http.NewServeMux()
 	for _, routes := range tables {
 		for pattern, h := range routes {
