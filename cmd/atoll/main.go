@@ -52,6 +52,8 @@ type cli struct {
 	Edit       editCmd                   `cmd:"" group:"documents" help:"Edit a shared document in your editor."`
 	Diff       diffCmd                   `cmd:"" group:"documents" help:"Compare versions of a shared document."`
 	History    historyCmd                `cmd:"" group:"documents" help:"List the versions of a shared document."`
+	User       userCmd                   `cmd:"" group:"access" help:"Add, list and remove users of the page and the API."`
+	Token      tokenCmd                  `cmd:"" group:"access" help:"Make, list and revoke API tokens."`
 	Version    versionCmd                `cmd:"" help:"Print the version and what it was built with."`
 	Completion kongcompletion.Completion `cmd:"" help:"Print how to switch on tab completion for bash, zsh or fish."`
 }
@@ -97,6 +99,7 @@ func execute(args []string, std streams) (code int) {
 		kong.ExplicitGroups([]kong.Group{
 			{Key: "mesh", Title: "Network of islands:"},
 			{Key: "documents", Title: "Shared documents:"},
+			{Key: "access", Title: "Who may use this island over HTTP:"},
 		}),
 	)
 	if err != nil {
