@@ -308,7 +308,7 @@ func TestPasswordAndSession(t *testing.T) {
 	bob.want(200, "GET", "/api/v1/query", nil)
 	other.want(401, "GET", "/api/v1/query", nil) // a new password ends other sessions
 	bob.want(403, "DELETE", "/api/atoll/v1/users/ann", nil)
-	if !s.log.has("user bob", "denied", "DELETE /api/atoll/v1/users/ann") || !s.log.has("user ann", "user-add", "users") {
+	if !s.log.has("user bob", "denied", "DELETE /api/atoll/v1/users/ann") || !s.log.has("user ann", "user-add", "bob") {
 		t.Errorf("the log lacks who did what: %+v", s.log.entries)
 	}
 	ann.want(409, "DELETE", "/api/atoll/v1/users/ann", nil) // the last admin

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/atoll-mesh/atoll/policy"
@@ -106,6 +107,9 @@ func (a *Access) createToken(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	text := t.mint()
+	if err := a.writeDown(r, "token-create", t.ID, t.Name+", "+strings.Join(t.Scopes, ", ")); err != nil {
+		return err
+	}
 	if err := on.put(r.Context(), place, KindTokens, t.ID, t); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -93,11 +94,24 @@ func (a *Access) addUser(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := a.writeDown(r, "user-add", u.Name, strings.Join(u.Roles, ", ")); err != nil {
+		return err
+	}
 	if err := on.put(r.Context(), q.Place, KindUsers, u.Name, u); err != nil {
 		return err
 	}
 	a.setup.done(a)
 	writeJSON(w, http.StatusCreated, u.answer(q.Place))
+	return nil
+}
+
+// writeDown tells the audit log what the table of routes cannot: whom or what a
+// request that is about to be carried out makes.
+func (a *Access) writeDown(r *http.Request, action, subject, detail string) error {
+	p := From(r.Context())
+	if err := a.options.Log.Append(Entry{Actor: p.Actor(), Action: action, Subject: subject, Detail: detail + from(p)}); err != nil {
+		return errNoAudit(err)
+	}
 	return nil
 }
 
