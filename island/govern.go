@@ -283,7 +283,7 @@ func (m *membership) audited(next http.Handler) http.Handler {
 		key := strings.TrimPrefix(r.URL.Path, "/api/atoll/v1/documents/")
 		entry := trust.AuditEntry{Actor: m.labels()["island"], Action: action, Subject: key}
 		if _, err := m.audit.Append(entry); err != nil {
-			problem{Code: "no-audit", Message: "nothing was changed because the audit log cannot be written: " + err.Error(),
+			problem{Code: "no_audit", Message: "nothing was changed because the audit log cannot be written: " + err.Error(),
 				Remedy: "make the data directory writable"}.answer(w, http.StatusServiceUnavailable)
 			return
 		}

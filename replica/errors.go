@@ -22,7 +22,7 @@ var (
 
 // Error is what people get to read: over HTTP as JSON.
 type Error struct {
-	// Code is stable, lower-case and hyphenated.
+	// Code is stable, in lower case with underscores.
 	Code string `json:"code"`
 	// Message says what was attempted, the value got and the rule.
 	Message string `json:"message"`
@@ -53,7 +53,7 @@ func (e *Error) Unwrap() []error {
 }
 
 func notFound(key string) error {
-	return &Error{Code: "not-found", Field: "key", Is: ErrNotFound,
+	return &Error{Code: "not_found", Field: "key", Is: ErrNotFound,
 		Message: fmt.Sprintf("document %q: there is none", key), Remedy: "list those that exist with their prefix"}
 }
 

@@ -133,7 +133,7 @@ func httpStatus(e *Error) int {
 	case errors.Is(is, ErrConflict):
 		return http.StatusPreconditionFailed
 	case errors.Is(is, ErrInvalid):
-		if e.Code == "too-large" {
+		if e.Code == "too_large" {
 			return http.StatusRequestEntityTooLarge
 		}
 		return http.StatusBadRequest
@@ -218,7 +218,7 @@ func (r *Replica) httpPut(w http.ResponseWriter, q *http.Request) error {
 	}
 	value, err := io.ReadAll(http.MaxBytesReader(w, q.Body, trust.MaxDocumentValue))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return &Error{Code: "too-large", Field: "value", Is: ErrInvalid,
+		return &Error{Code: "too_large", Field: "value", Is: ErrInvalid,
 			Message: fmt.Sprintf("document %q: its value is over %d bytes", documentKey(q), trust.MaxDocumentValue),
 			Remedy:  "divide it into several documents"}
 	}

@@ -76,7 +76,7 @@ func TestHTTP(t *testing.T) {
 		{"PUT", "/documents/rules/a", "two", []string{"If-Match", `"7"`}, 412, "code", "conflict"},
 		{"PUT", "/documents/rules/a", "two", []string{"If-Match", "yesterday"}, 400, "field", "If-Match"},
 		{"PUT", "/documents/rules/a", "two", []string{"If-Match", first}, 200, "key", "rules/a"},
-		{"PUT", "/documents/rules/b", strings.Repeat("x", trust.MaxDocumentValue+1), nil, 413, "code", "too-large"},
+		{"PUT", "/documents/rules/b", strings.Repeat("x", trust.MaxDocumentValue+1), nil, 413, "code", "too_large"},
 		{"PUT", "/documents/rules/b", "\xff", nil, 400, "field", "value"},
 		{"PUT", "/documents/probe/b", "x", nil, 400, "field", "value"},
 		{"PUT", "/documents/revoked/b", "x", nil, 403, "remedy", "run atoll revoke NAME on an island of role admin"},
@@ -84,9 +84,9 @@ func TestHTTP(t *testing.T) {
 		{"PUT", "/documents/Rules/b", "x", nil, 400, "field", "key"},
 		{"GET", "/documents/rules/a", "", nil, 200, "value", "two"},
 		{"GET", "/documents/rules/a", "", []string{"Accept", "text/plain"}, 200, "text", "two"},
-		{"GET", "/documents/rules/none", "", nil, 404, "code", "not-found"},
-		{"GET", "/documents/rules/none/history", "", nil, 404, "code", "not-found"},
-		{"DELETE", "/documents/rules/none", "", nil, 404, "code", "not-found"},
+		{"GET", "/documents/rules/none", "", nil, 404, "code", "not_found"},
+		{"GET", "/documents/rules/none/history", "", nil, 404, "code", "not_found"},
+		{"DELETE", "/documents/rules/none", "", nil, 404, "code", "not_found"},
 		{"DELETE", "/documents/rules/a", "", []string{"If-Match", first}, 412, "code", "conflict"},
 	} {
 		code, _, got := w.do(tc.method, tc.path, tc.body, tc.header...)

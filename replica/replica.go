@@ -305,7 +305,7 @@ func (r *Replica) checkIntent(in *intent) error {
 		return invalid("key", err)
 	}
 	if trust.IsTrustKind(in.key) && !r.signs(kind) {
-		return &Error{Code: "trust-kind", Field: "key", Is: ErrRefused,
+		return &Error{Code: "trust_kind", Field: "key", Is: ErrRefused,
 			Message: fmt.Sprintf("document %q: an island's own key cannot sign documents of kind %s", in.key, kind),
 			Remedy:  trustCommand(kind)}
 	}

@@ -158,7 +158,7 @@ func Refuse(w http.ResponseWriter, log *slog.Logger, err error) {
 	var unread malformed
 	switch {
 	case errors.Is(err, ErrNotJoined):
-		status, p.Code, p.Remedy = http.StatusConflict, "not-joined", joinOne
+		status, p.Code, p.Remedy = http.StatusConflict, "not_joined", joinOne
 		p.Message = strings.TrimSuffix(p.Message, ": "+joinOne)
 	case errors.As(err, &unread):
 		status, p.Code, p.Remedy = http.StatusBadRequest, "invalid", "send one JSON object with the fields that the API's description names"
