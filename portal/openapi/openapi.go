@@ -90,6 +90,9 @@ func (m *merged) add(files fs.FS, name string) error {
 	}
 	for path, item := range f.Paths {
 		define("path " + path)
+		for _, id := range operationIDs(item) {
+			define("operationId " + id)
+		}
 		if m.paths == nil {
 			m.paths = map[string]any{}
 		}
@@ -109,6 +112,18 @@ func (m *merged) add(files fs.FS, name string) error {
 	}
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(errs...)
+}
+
+// operationIDs are those of a path's methods. They name types and functions of
+// clients, so that two of one name would be lost there.
+func operationIDs(item any) (ids []string) {
+	methods, _ := item.(map[string]any)
+	for _, method := range methods {
+		if op, ok := method.(map[string]any); ok && op["operationId"] != nil {
+			ids = append(ids, fmt.Sprint(op["operationId"]))
+		}
+	}
+	return ids
 }
 
 // resolve reports references to what is not in the document.

@@ -38,6 +38,7 @@ func TestMergeRefuses(t *testing.T) {
 	for name, tc := range map[string]struct{ one, two, want string }{
 		"a path twice":          {"paths: {/a: {}}", "paths: {/a: {}}", "fragment two.yaml: path /a is defined in one.yaml already"},
 		"a schema twice":        {"components: {schemas: {A: {}}}", "components: {schemas: {A: {}}}", "components/schemas/A is defined in one.yaml"},
+		"an operation twice":    {"paths: {/a: {get: {operationId: x}}}", "paths: {/b: {put: {operationId: x}}}", "operationId x is defined in one.yaml"},
 		"a tag twice":           {"tags: [{name: a}]", "tags: [{name: a}]", "tag a is defined in one.yaml"},
 		"a path twice in one":   {"paths: {/a: {}, /a: {}}", "{}", "already defined"},
 		"a section misspelt":    {"path: {/a: {}}", "{}", "fragment one.yaml"},
