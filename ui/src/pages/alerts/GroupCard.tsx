@@ -1,6 +1,6 @@
 import { Anchor, Card, Collapse, Group, Stack, Text, UnstyledButton } from "@mantine/core";
 import { IconChevronDown, IconChevronRight, IconExternalLink } from "@tabler/icons-react";
-import { useSearchParams } from "react-router";
+import { Link, useSearchParams } from "react-router";
 import { Labels, Mark, type State } from "@/parts/states";
 import { useLanguage } from "@/text/text";
 import { ago, clock } from "@/text/time";
@@ -8,6 +8,7 @@ import { AckButton } from "./AckButton";
 import classes from "./alerts.module.css";
 import {
   equal,
+  exploreOf,
   type Group as FiringGroup,
   groupMatchers,
   type Instance,
@@ -147,6 +148,13 @@ export function Links({ of }: { of: FiringGroup["links"] }) {
     <Group gap="md">
       {of.map((l) => {
         const href = safeLink(l.url);
+        const explore = l.kind === "generator" ? exploreOf(l.url) : undefined;
+        if (explore !== undefined)
+          return (
+            <Anchor key={l.kind} component={Link} to={explore} size="sm" py={8}>
+              {t.generator}
+            </Anchor>
+          );
         return (
           href && (
             <Anchor key={l.kind} href={href} target="_blank" rel="noopener noreferrer" size="sm" py={8}>

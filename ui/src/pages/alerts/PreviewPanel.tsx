@@ -61,7 +61,18 @@ export function PreviewPanel({ ask, fires = true }: { ask: PreviewAsk; fires?: b
           <Group justify="space-between">
             <Title order={3}>{t.preview}</Title>
             <Group gap="xs" role="status">
-              <Mark state={data.fired === 0 ? "good" : data.fired > 20 ? "warn" : "info"}>
+              {data.chart.series.length === 0 && <Mark state="warn">{t.noData}</Mark>}
+              <Mark
+                state={
+                  data.chart.series.length === 0
+                    ? "idle"
+                    : data.fired === 0
+                      ? "good"
+                      : data.fired > 20
+                        ? "warn"
+                        : "info"
+                }
+              >
                 {`${t.wouldFire(data.fired)}${data.fired > 0 ? `, ${t.forTotal(seconds(data.firing_seconds))}` : ""}`}
               </Mark>
               {data.firing_now > 0 && <Mark state="bad">{t.firesNow(data.firing_now)}</Mark>}

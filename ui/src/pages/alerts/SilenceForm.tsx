@@ -5,6 +5,7 @@ import {
   Card,
   Group,
   NativeSelect,
+  SimpleGrid,
   Stack,
   Text,
   TextInput,
@@ -131,7 +132,7 @@ function Form({ initial, of }: { initial: Matcher[]; of?: Silence }) {
             </Group>
           </Stack>
           <Muted matchers={used} />
-          <Group grow>
+          <SimpleGrid cols={{ base: 1, xs: 2 }}>
             <TextInput
               size="md"
               type="datetime-local"
@@ -148,7 +149,7 @@ function Form({ initial, of }: { initial: Matcher[]; of?: Silence }) {
               onChange={(e) => setTo(e.currentTarget.value)}
               required
             />
-          </Group>
+          </SimpleGrid>
           <TextInput
             size="md"
             label={t.comment}

@@ -95,7 +95,10 @@ export function Timeline() {
                           aria-label={words}
                           className={classes.span}
                           data-mark={markOf(lane.severity ?? "")}
-                          style={{ left: `${x}%`, width: `${portion(Date.parse(s.to), a, b) - x}%` }}
+                          style={{
+                            left: `min(${x}%, calc(100% - 4px))`,
+                            width: `${portion(Date.parse(s.to), a, b) - x}%`,
+                          }}
                         />
                       </Tooltip>
                     );

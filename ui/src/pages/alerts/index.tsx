@@ -1,4 +1,4 @@
-import { Stack, Tabs } from "@mantine/core";
+import { Box, Stack, Tabs } from "@mantine/core";
 import { lazy } from "react";
 import { Route, Routes, useLocation, useNavigate } from "react-router";
 import { PageTitle } from "@/parts/states";
@@ -26,8 +26,10 @@ export default function Alerts() {
   const tab = tabs.find((name) => name === part) ?? "firing";
   const open = data?.items.filter((g) => g.state === "firing").length ?? 0;
   return (
-    <Stack gap="md">
-      <PageTitle>{t.title}</PageTitle>
+    <Stack gap="sm">
+      <Box mb={-14}>
+        <PageTitle>{t.title}</PageTitle>
+      </Box>
       <Tabs value={tab} onChange={(v) => void navigate(v === "firing" ? "/alerts" : `/alerts/${v}`)}>
         <Tabs.List style={{ flexWrap: "nowrap", overflowX: "auto" }}>
           {tabs.map((name) => (

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import {
   endOf,
   equal,
+  exploreOf,
   type Group,
   markOf,
   matches,
@@ -81,6 +82,13 @@ describe("groups", () => {
 });
 
 describe("links", () => {
+  it("of queries lead to Explore", () => {
+    expect(exploreOf("http://x/graph?g0.expr=up+%3D%3D+0&scope=all")).toBe(
+      "/explore?expr=up+%3D%3D+0&scope=all",
+    );
+    expect(exploreOf("http://x/other")).toBeUndefined();
+    expect(exploreOf("javascript:x?expr=1")).toBeUndefined();
+  });
   it("are web addresses or none", () => {
     expect(safeLink("https://wiki/x")).toBe("https://wiki/x");
     for (const bad of ["javascript:alert(1)", " JaVaScRiPt:alert(1)", "data:text/html,x", "/relative", "x"])

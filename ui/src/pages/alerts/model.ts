@@ -40,6 +40,16 @@ export function safeLink(url: string): string | undefined {
   }
 }
 
+/** exploreOf leads to the page's own answer for the query that a rule names as its origin. */
+export function exploreOf(generator: string): string | undefined {
+  const link = safeLink(generator);
+  const query = link === undefined ? null : new URL(link).searchParams;
+  const expr = query?.get("g0.expr") ?? query?.get("expr");
+  if (!expr) return undefined;
+  const scope = query?.get("scope");
+  return `/explore?${new URLSearchParams({ expr, ...(scope ? { scope } : {}) })}`;
+}
+
 /** groupMatchers match what a group is about, also what joins it later. */
 export function groupMatchers(g: Pick<Group, "alertname" | "labels">): Matcher[] {
   return equal({ alertname: g.alertname, ...g.labels });

@@ -101,9 +101,9 @@ const en = {
   ruleOk: "fine",
   rulePending: "pending",
   ruleFiring: "firing",
-  ruleBroken: "fails",
-  recording: "recording",
-  alerting: "alerting",
+  ruleBroken: "Fails",
+  recording: "Recording",
+  alerting: "Alerting",
   evaluated: (when: string) => `evaluated ${when}`,
   never: "not evaluated yet",
   took: (d: string) => `in ${d}`,
@@ -150,6 +150,7 @@ const en = {
       : n === 1
         ? "It would have fired once"
         : `It would have fired ${n} times`,
+  noData: "There is nothing to look at: no samples match",
   forTotal: (d: string) => `for ${d} in all`,
   firesNow: (n: number) => `${n} firing now`,
   pendingNow: (n: number) => `${n} pending now`,
@@ -332,6 +333,7 @@ export const useAlertsText = texts(en, {
   line: (n: number) => `第 ${n} 行`,
   preview: "过去一周",
   wouldFire: (n: number) => (n === 0 ? "不会触发" : `会触发 ${n} 次`),
+  noData: "没有可看的数据：没有匹配的样本",
   forTotal: (d: string) => `共 ${d}`,
   firesNow: (n: number) => `当前触发 ${n} 条`,
   pendingNow: (n: number) => `当前待定 ${n} 条`,
