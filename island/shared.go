@@ -20,6 +20,7 @@ import (
 	"github.com/atoll-mesh/atoll/mesh/witness"
 	"github.com/atoll-mesh/atoll/policy"
 	"github.com/atoll-mesh/atoll/portal/access"
+	"github.com/atoll-mesh/atoll/portal/dashboard"
 	"github.com/atoll-mesh/atoll/replica"
 	"github.com/atoll-mesh/atoll/replicate"
 	"github.com/atoll-mesh/atoll/trust"
@@ -63,6 +64,8 @@ func (i *Island) validateDocument(kind string, value []byte) error {
 		return err
 	case config.SharedProbe:
 		return i.validateProbe(value)
+	case dashboard.Kind:
+		return dashboard.Check(value)
 	case strings.TrimSuffix(silencePrefix, "/"):
 		return alert.CheckSilence(value)
 	case common.KindRules:
