@@ -1,7 +1,13 @@
-import { PageTitle } from "@/parts/states";
-import { useShellText } from "@/shell/text";
+import { Route, Routes } from "react-router";
+import { List } from "./List";
+import { View } from "./View";
 
-export default function View() {
-  const t = useShellText();
-  return <PageTitle>{t.dashboards}</PageTitle>;
+/** Dashboards are what people put together themselves. */
+export default function Dashboards() {
+  return (
+    <Routes>
+      <Route index element={<List />} />
+      <Route path=":name" element={<View />} />
+    </Routes>
+  );
 }

@@ -1,7 +1,7 @@
 import { Button, Group, Stack, Table, Text, TextInput, UnstyledButton } from "@mantine/core";
 import { IconArrowDown, IconArrowUp } from "@tabler/icons-react";
 import { useMemo, useState } from "react";
-import { unitOf, units } from "@/chart/units";
+import { type Unit, unitOf, units } from "@/chart/units";
 import { Empty } from "@/parts/states";
 import type { Answer, Line } from "@/prom/answer";
 import { useLanguage } from "@/text/text";
@@ -12,7 +12,17 @@ import { useExploreText } from "./text";
 const page = 100;
 
 /** AnswerTable lists the series of an answer with their values at one moment. */
-export function AnswerTable({ answer, at, expr }: { answer: Answer; at: number; expr: string }) {
+export function AnswerTable({
+  answer,
+  at,
+  expr,
+  unit = unitOf(expr),
+}: {
+  answer: Answer;
+  at: number;
+  expr: string;
+  unit?: Unit | undefined;
+}) {
   const t = useExploreText();
   const { language } = useLanguage();
   const [filter, setFilter] = useState("");
@@ -73,7 +83,7 @@ export function AnswerTable({ answer, at, expr }: { answer: Answer; at: number; 
                 {columns.map((c) => (
                   <Table.Td key={c}>{l.labels[c] ?? ""}</Table.Td>
                 ))}
-                <Value line={l} expr={expr} />
+                <Value line={l} unit={unit} />
               </Table.Tr>
             ))}
           </Table.Tbody>
@@ -88,9 +98,9 @@ export function AnswerTable({ answer, at, expr }: { answer: Answer; at: number; 
   );
 }
 
-function Value({ line, expr }: { line: Line; expr: string }) {
+function Value({ line, unit }: { line: Line; unit: Unit }) {
   const t = useExploreText();
-  const write = units[unitOf(expr)];
+  const write = units[unit];
   const h = line.histograms.at(-1)?.[1];
   const v = lastOf(line);
   return (
