@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/atoll-mesh/atoll/config"
+	"github.com/atoll-mesh/atoll/portal/dashboard"
 )
 
 // TestConfigurationIsFlawless holds the demo to what it shows newcomers.
@@ -58,6 +59,10 @@ func TestDocumentsAreFlawless(t *testing.T) {
 		switch kind {
 		case config.SharedRules, config.SharedAggregate, config.SharedProbe:
 			if _, err := config.ReadShared(kind, d.key, []byte(d.text)); err != nil {
+				t.Errorf("%s: %v in:\n%s", d.key, err, d.text)
+			}
+		case dashboard.Kind:
+			if err := dashboard.Check([]byte(d.text)); err != nil {
 				t.Errorf("%s: %v in:\n%s", d.key, err, d.text)
 			}
 		}
