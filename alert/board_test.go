@@ -2,6 +2,7 @@ package alert
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -229,6 +230,10 @@ func TestUnacknowledgeAndSilence(t *testing.T) {
 	in := d.groups()[0].Instances[0]
 	if in.State != stateAcknowledged || len(in.SilencedBy) != 1 {
 		t.Errorf("instance %+v", in)
+	}
+	signedIn := newDesk(t, r, BoardOptions{Who: func(context.Context) string { return "grace" }})
+	if code := signedIn.ask("POST", BoardPath+"/"+fp+"/acknowledge", Ack{By: "ada"}, nil); code != http.StatusOK || d.groups()[0].Acknowledged.By != "grace" {
+		t.Errorf("somebody who signed in spoke for somebody else: %d %+v", code, d.groups()[0].Acknowledged)
 	}
 	var ended Acknowledged
 	if code := d.ask("DELETE", BoardPath+"/"+fp+"/acknowledge", nil, &ended); code != http.StatusOK || ended.Alerts != 1 {

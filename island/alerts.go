@@ -1,12 +1,14 @@
 package island
 
 import (
+	"context"
 	"errors"
 	"net/http"
 
 	"github.com/atoll-mesh/atoll/alert"
 	common "github.com/atoll-mesh/atoll/alert/global"
 	"github.com/atoll-mesh/atoll/config"
+	"github.com/atoll-mesh/atoll/portal/access"
 )
 
 // boardRoutes are what people look at and decide about alerts and rules.
@@ -23,7 +25,15 @@ func boardRoutes(h http.Handler) map[string]http.Handler {
 }
 
 func (i *Island) board(r *rooms) http.Handler {
-	return r.alert.Board(alert.BoardOptions{Check: func(kind string, text []byte) alert.Problems { return i.checkRules(r, kind, text) }})
+	return r.alert.Board(alert.BoardOptions{
+		Check: func(kind string, text []byte) alert.Problems { return i.checkRules(r, kind, text) },
+		Who: func(ctx context.Context) string {
+			if p := access.From(ctx); p.Known() {
+				return p.Name
+			}
+			return ""
+		},
+	})
 }
 
 // checkRules judges a document of rules as writing it does.

@@ -27,6 +27,14 @@ const nameOf = (labels: Record<string, string>) => {
   return inner === "" ? metric || "{}" : `${metric}{${inner}}`;
 };
 
+/** chartFrom leaves out the time before there was anything to see. */
+function chartFrom(p: Preview): number {
+  const from = Date.parse(p.from);
+  const to = Date.parse(p.to);
+  const first = Math.min(...p.chart.series.map((s) => Number(s.points[0]?.[0] ?? to)));
+  return Number.isFinite(first) ? Math.max(from, first - (to - first) * 0.1) : from;
+}
+
 /** PreviewPanel shows how often a rule would have fired in the last week, and when. */
 export function PreviewPanel({ ask, fires = true }: { ask: PreviewAsk; fires?: boolean }) {
   const t = useAlertsText();
@@ -87,7 +95,7 @@ export function PreviewPanel({ ask, fires = true }: { ask: PreviewAsk; fires?: b
             labels: s.labels,
             points: s.points.map(([at, v]) => [Number(at), Number(v)] as const),
           }))}
-          from={Date.parse(data.from)}
+          from={chartFrom(data)}
           to={Date.parse(data.to)}
           unit={unitOf(data.chart.expr)}
           height={260}

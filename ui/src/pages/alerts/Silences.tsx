@@ -1,7 +1,7 @@
 import { Button, Card, Code, Group, Modal, SegmentedControl, Stack, Text, TextInput } from "@mantine/core";
 import { IconPlus, IconSearch } from "@tabler/icons-react";
 import { useState } from "react";
-import { Link, useSearchParams } from "react-router";
+import { useNavigate, useSearchParams } from "react-router";
 import { Empty, Failed, Loading, Mark, type State } from "@/parts/states";
 import { useLanguage } from "@/text/text";
 import { ago } from "@/text/time";
@@ -16,6 +16,7 @@ const states = ["active", "pending", "expired"] as const;
 /** Silences lists what is held back, and lets people end it. */
 export function Silences() {
   const t = useAlertsText();
+  const navigate = useNavigate();
   const [params, setParams] = useSearchParams();
   const { data, error, refetch } = useSilences();
   const [ending, setEnding] = useState<Silence>();
@@ -66,11 +67,10 @@ export function Silences() {
         <May action="silence">
           {(disabled) => (
             <Button
-              component={Link}
-              to="/alerts/silences/new"
               h={42}
               leftSection={<IconPlus size={16} />}
-              data-disabled={disabled || undefined}
+              disabled={disabled}
+              onClick={() => void navigate("/alerts/silences/new")}
             >
               {t.newSilence}
             </Button>
@@ -132,6 +132,7 @@ function Matchers({ of: s }: { of: Silence }) {
 function One({ of: s, onEnd }: { of: Silence; onEnd: () => void }) {
   const t = useAlertsText();
   const { language } = useLanguage();
+  const navigate = useNavigate();
   const { state } = s.status;
   const end = ago(Date.parse(s.endsAt), language);
   const when = {
@@ -163,13 +164,14 @@ function One({ of: s, onEnd }: { of: Silence; onEnd: () => void }) {
               <Button
                 variant="default"
                 h={40}
-                component={Link}
-                to={
-                  state === "expired"
-                    ? `/alerts/silences/new?matchers=${encodeURIComponent(JSON.stringify(s.matchers))}`
-                    : `/alerts/silences/${s.id}`
+                disabled={disabled}
+                onClick={() =>
+                  void navigate(
+                    state === "expired"
+                      ? `/alerts/silences/new?matchers=${encodeURIComponent(JSON.stringify(s.matchers))}`
+                      : `/alerts/silences/${s.id}`,
+                  )
                 }
-                data-disabled={disabled || undefined}
               >
                 {state === "expired" ? t.newSilence : t.edit}
               </Button>
