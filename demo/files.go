@@ -81,7 +81,7 @@ func (d *Demo) welcome(st stage) string {
 	}
 	line("")
 	line("  The alert       %s/alerts", url)
-	line("  The errors      %s/?q=service:shop_errors:ratio&range=15m", url)
+	line("  The errors      %s/explore?expr=service:shop_errors:ratio&range=15m", url)
 	if len(others) > 0 {
 		line("  The islands     %s/islands", url)
 	}

@@ -14,7 +14,7 @@ test("the first account is made with the code that the island printed", async ({
   await page.goto(`${island.url}/login`);
   await page.getByLabel("Setup code").fill("wrong-code");
   await page.getByLabel("User").fill("grace");
-  await page.getByLabel("Password", { exact: true }).fill("a long enough password");
+  await page.locator("input[name=password]").fill("a long enough password");
   await page.getByRole("button", { name: "Make the account" }).click();
   await expect(page.getByRole("alert")).toBeVisible();
 
@@ -28,10 +28,10 @@ test("the first account is made with the code that the island printed", async ({
   await page.getByRole("menuitem", { name: "Sign out" }).click();
   await page.goto(`${island.url}/login?to=/settings/users`);
   await page.getByLabel("User").fill("grace");
-  await page.getByLabel("Password", { exact: true }).fill("not this one at all");
+  await page.locator("input[name=password]").fill("not this one at all");
   await page.getByRole("button", { name: "Sign in", exact: true }).last().click();
   await expect(page.getByRole("alert")).toBeVisible();
-  await page.getByLabel("Password", { exact: true }).fill("a long enough password");
+  await page.locator("input[name=password]").fill("a long enough password");
   await page.getByRole("button", { name: "Sign in", exact: true }).last().click();
   await expect(page).toHaveURL(/\/settings\/users$/);
   await expect(page.getByRole("cell", { name: "grace" })).toBeVisible();

@@ -9,7 +9,7 @@ test("who is not signed in sees the islands, and cannot invite", async ({ page }
 test("an admin invites an island", async ({ signedIn: page }) => {
   await page.goto("/islands");
   await page.getByRole("button", { name: "Invite" }).click();
-  await page.getByLabel("Region").fill("eu-west");
+  await page.getByRole("textbox", { name: "Region" }).fill("eu-west");
   await page.getByRole("button", { name: "Make the token" }).click();
   await expect(page.getByTestId("token")).toContainText(/^atoll join atoll1/);
   await expect(page.getByRole("img", { name: "The command as a QR code" })).toBeVisible();

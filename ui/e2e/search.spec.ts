@@ -7,7 +7,7 @@ test("everything is found in one box while it is typed", async ({ page }) => {
   await page.keyboard.type("shop_http");
   await page.keyboard.press("Enter");
   await expect(page).toHaveURL(/\/search\?q=shop_http/);
-  await expect(page.getByRole("link", { name: "shop_http_requests_total" })).toBeVisible();
+  await expect(page.getByRole("link", { name: "shop_http_requests_total", exact: true })).toBeVisible();
   await page.getByRole("searchbox", { name: "Search" }).first().fill("frankfurt");
   await expect(page.getByRole("link", { name: "frankfurt" }).first()).toBeVisible();
 });

@@ -8,11 +8,10 @@ import { SessionProvider } from "./api/session";
 import { Loading, Trouble } from "./parts/states";
 import { Layout } from "./shell/Layout";
 import { NotThere } from "./shell/NotThere";
+import { nonce } from "./shell/nonce";
 import { Login, pages, Search } from "./shell/pages";
 import { theme, variables } from "./shell/theme";
 import { LanguageProvider } from "./text/text";
-
-const nonce = () => document.querySelector<HTMLMetaElement>('meta[name="csp-nonce"]')?.content ?? "";
 
 function newQueries() {
   return new QueryClient({

@@ -13,6 +13,7 @@ import { drawSelection, EditorView, keymap, placeholder } from "@codemirror/view
 import { tags } from "@lezer/highlight";
 import { PromQLExtension } from "@prometheus-io/codemirror-promql";
 import { useEffect, useEffectEvent, useRef } from "react";
+import { nonce } from "@/shell/nonce";
 import { completions } from "./complete";
 import classes from "./PromEditor.module.css";
 import type { Scope } from "./scope";
@@ -27,8 +28,6 @@ type Props = {
   label?: string;
   hint?: string;
 };
-
-const nonce = () => document.querySelector<HTMLMetaElement>('meta[name="csp-nonce"]')?.content ?? "";
 
 const look = HighlightStyle.define([
   { tag: tags.number, color: "var(--atoll-info)" },

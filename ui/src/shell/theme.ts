@@ -16,9 +16,7 @@ const lagoon: MantineColorsTuple = [
 /** theme is Atoll's look: calm, dense enough for work, colour kept for what matters. */
 export const theme = createTheme({
   primaryColor: "lagoon",
-  primaryShade: { light: 9, dark: 5 },
-  autoContrast: true,
-  luminanceThreshold: 0.35,
+  primaryShade: 9,
   colors: { lagoon },
   defaultRadius: "md",
   respectReducedMotion: true,

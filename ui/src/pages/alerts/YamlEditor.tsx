@@ -6,6 +6,7 @@ import { EditorState } from "@codemirror/state";
 import { EditorView, keymap, lineNumbers } from "@codemirror/view";
 import { useComputedColorScheme } from "@mantine/core";
 import { useEffect, useEffectEvent, useRef } from "react";
+import { nonce } from "@/shell/nonce";
 import classes from "./alerts.module.css";
 
 export type Problem = { line: number; column: number; message: string; warning?: boolean };
@@ -27,13 +28,12 @@ export default function YamlEditor({ value, onChange, problems, label }: Props) 
 
   useEffect(() => {
     if (mount.current === null) return;
-    const nonce = document.querySelector<HTMLMetaElement>('meta[name="csp-nonce"]')?.content ?? "";
     const editor = new EditorView({
       parent: mount.current,
       state: EditorState.create({
         doc: start(),
         extensions: [
-          EditorView.cspNonce.of(nonce),
+          EditorView.cspNonce.of(nonce()),
           lineNumbers(),
           history(),
           bracketMatching(),
