@@ -1,4 +1,4 @@
-import type { Unit } from "@/chart/units";
+import { type Unit, unitOf } from "@/chart/units";
 
 /** The document of kind dashboards; docs/dashboards.md says what its fields mean. */
 export type Dashboard = {
@@ -52,12 +52,14 @@ export function newPanel(type: PanelType = "timeseries", expr = ""): Panel {
   if (type === "row") return { title: "", type, width: columns, height: 1 };
   if (type === "text") return { title: "", type, width: 6, height: 4, text: "" };
   const small = type === "stat" || type === "bargauge";
+  const unit = unitOf(expr);
   return {
     title: expr.slice(0, 200),
     type,
     width: small ? 4 : 6,
     height: small ? 4 : 8,
     queries: [{ expr }],
+    ...(unit === "number" ? {} : { unit }),
   };
 }
 

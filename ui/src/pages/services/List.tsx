@@ -10,7 +10,7 @@ import { ScopePicker } from "@/prom/ScopePicker";
 import { writeScope } from "@/prom/scope";
 import { useScope } from "@/prom/useScope";
 import { RangePicker } from "@/range/RangePicker";
-import { rateWindow, spanOf, stepFor } from "@/range/range";
+import { type Range, rateWindow, spanOf, stepFor, writeRange } from "@/range/range";
 import { useRange } from "@/range/useRange";
 import { percent, seconds } from "@/text/time";
 import { red } from "./discover";
@@ -119,7 +119,13 @@ export function List() {
       ) : (
         <Card padding={0}>
           {rows.slice(0, shown).map((s) => (
-            <Row key={`${s.source.id} ${s.name}`} service={s} span={span} scope={writeScope(scope)} />
+            <Row
+              key={`${s.source.id} ${s.name}`}
+              service={s}
+              span={span}
+              scope={writeScope(scope)}
+              range={timeline.range}
+            />
           ))}
         </Card>
       )}
@@ -136,14 +142,16 @@ function Row({
   service,
   span,
   scope,
+  range,
 }: {
   service: Service;
   span: { from: number; to: number };
   scope: string;
+  range: Range;
 }) {
   const t = useServiceText();
   const share = last(service.errors);
-  const query = new URLSearchParams({ source: service.source.id, scope });
+  const query = writeRange(new URLSearchParams({ source: service.source.id, scope }), range);
   return (
     <Link className={classes.row} to={`/services/${encodeURIComponent(service.name)}?${query}`}>
       <div>
