@@ -36,16 +36,16 @@ test("a question is completed, run, zoomed into and shared", async ({ page, cont
   await expect(page.getByRole("region", { name: "Series" })).toContainText("frontend");
 
   if (!isMobile) {
-    const before = await range(page).innerText();
+    const before = await range(page).textContent();
     await page.mouse.move(box.x + box.width * 0.5, box.y + box.height / 2);
     await page.mouse.down();
     await page.mouse.move(box.x + box.width * 0.9, box.y + box.height / 2, { steps: 8 });
     await page.mouse.up();
     await expect(page).toHaveURL(/from=.*to=/);
-    const zoomed = await range(page).innerText();
+    const zoomed = await range(page).textContent();
     expect(zoomed).not.toBe(before);
     await page.getByRole("button", { name: "Zoom back" }).click();
-    await expect(range(page)).toHaveText(before);
+    await expect(range(page)).toHaveText(before ?? "");
   }
 
   await page.getByRole("button", { name: "Share" }).click();

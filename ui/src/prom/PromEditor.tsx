@@ -83,7 +83,13 @@ export default function PromEditor({ value, onChange, onRun, scope, label, hint 
   const t = usePromText();
   const mount = useRef<HTMLDivElement>(null);
   const view = useRef<EditorView | null>(null);
-  const change = useEffectEvent((text: string) => onChange(text));
+  // What was written and has not come back as value yet: an echo that is late must
+  // not overwrite what was typed since.
+  const written = useRef<string[]>([]);
+  const change = useEffectEvent((text: string) => {
+    written.current.push(text);
+    onChange(text);
+  });
   const run = useEffectEvent(() => onRun());
   const where = useRef(scope);
   where.current = scope;
@@ -145,6 +151,11 @@ export default function PromEditor({ value, onChange, onRun, scope, label, hint 
   }, [name, hint]);
 
   useEffect(() => {
+    const echo = written.current.lastIndexOf(value);
+    if (echo >= 0) {
+      written.current.splice(0, echo + 1);
+      return;
+    }
     const v = view.current;
     if (v && v.state.doc.toString() !== value)
       v.dispatch({ changes: { from: 0, to: v.state.doc.length, insert: value } });
