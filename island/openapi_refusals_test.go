@@ -2,25 +2,40 @@ package island
 
 import (
 	"encoding/json"
-	"net/http"
 	"strings"
 )
 
 // ends asks by other methods than GET what changes nothing, or what is to be undone.
-func (s *specimen) ends(c *contract) {
+func (s *visitor) ends(c *contract) {
 	s.t.Helper()
-	for _, q := range []struct{ method, url, body, has string }{
-		{"POST", "/api/atoll/v1/mesh/ping", `{"name":"b"}`, `"rtt_ms"`},
-		{"POST", "/api/v1/query", "query=up&scope=all", `"receipt"`},
-		{"POST", "/api/v1/query_range", "query=up&start=1&end=2&step=1", `"matrix"`},
-		{"POST", "/api/v1/series", "query=&match[]=up", `"up"`},
-		{"POST", "/api/v2/alerts", `[{"labels":{"alertname":"Foreign"}}]`, ""},
-		{"DELETE", "/api/v2/silence/" + s.silence(), "", ""},
-		{"POST", "/-/reload", "", "reloaded"},
+	at := func(key string) string { return "/api/atoll/v1/documents/" + key }
+	for _, q := range []struct {
+		method, url, body, has string
+		status                 int
+	}{
+		{"POST", "/api/atoll/v1/users", `{"name":"bob","password":"another long phrase","roles":["viewer"]}`, `"bob"`, 201},
+		{"PUT", "/api/atoll/v1/users/bob", `{"disabled":true}`, `"disabled":true`, 200},
+		{"DELETE", "/api/atoll/v1/users/bob", "", "", 204},
+		{"POST", "/api/atoll/v1/tokens", `{"name":"t","scopes":["read"],"roles":["viewer"],"expires_seconds":60}`, `"token":"`, 201},
+		{"POST", "/api/atoll/v1/mesh/invite", `{"role":"island","uses":1,"expires_seconds":60,"name":"d"}`, `"token":"`, 200},
+		{"POST", "/api/atoll/v1/mesh/withdraw", `{"which":"d"}`, `"uses":1`, 200},
+		{"POST", "/api/atoll/v1/mesh/promote", `{"names":["b"]}`, `"primaries":[`, 200},
+		{"POST", "/api/atoll/v1/mesh/rotate", `{"what":"node"}`, `"new":"`, 200},
+		{"POST", "/api/atoll/v1/mesh/trust", "", "", 422},
+		{"PUT", at("rules/made"), "groups: []\n", `"time"`, 200},
+		{"DELETE", at("rules/made"), "", `"deleted":true`, 200},
+		{"POST", "/api/atoll/v1/rules/check", `{"yaml":"groups: []\n"}`, `"ok"`, 200},
+		{"POST", "/api/atoll/v1/mesh/ping", `{"name":"b"}`, `"rtt_ms"`, 200},
+		{"POST", "/api/v1/query", "query=up&scope=all", `"receipt"`, 200},
+		{"POST", "/api/v1/query_range", "query=up&start=1&end=2&step=1", `"matrix"`, 200},
+		{"POST", "/api/v1/series", "query=&match[]=up", `"up"`, 200},
+		{"POST", "/api/v2/alerts", `[{"labels":{"alertname":"Foreign"}}]`, "", 200},
+		{"DELETE", "/api/v2/silence/" + s.silence(), "", "", 200},
+		{"POST", "/-/reload", "", "reloaded", 200},
 	} {
 		r, resp, body := s.try(q.method, q.url, q.body)
-		if resp.StatusCode != http.StatusOK || !strings.Contains(string(body), q.has) {
-			s.t.Errorf("%s %s: %s, want %q: %s", q.method, q.url, resp.Status, q.has, body)
+		if resp.StatusCode != q.status || !strings.Contains(string(body), q.has) {
+			s.t.Errorf("%s %s: %s, want %d with %q: %s", q.method, q.url, resp.Status, q.status, q.has, body)
 		}
 		c.judge(r, resp, body)
 	}
@@ -28,7 +43,7 @@ func (s *specimen) ends(c *contract) {
 
 // refusals are of bad input: each in the form that is described for its route, which
 // below /api/atoll/v1 is always the same.
-func (s *specimen) refusals(c *contract) {
+func (s *visitor) refusals(c *contract) {
 	s.t.Helper()
 	for _, q := range []struct {
 		method, url, body string
@@ -37,6 +52,16 @@ func (s *specimen) refusals(c *contract) {
 		{"POST", "/api/atoll/v1/mesh/ping", `{"name":`, 400},
 		{"POST", "/api/atoll/v1/mesh/ping", `{"who":"b"}`, 400},
 		{"POST", "/api/atoll/v1/mesh/ping", `{"name":"nobody"}`, 422},
+		{"POST", "/api/atoll/v1/session", `{"user":"ann","password":"wrong"}`, 401},
+		{"POST", "/api/atoll/v1/setup", `{"code":"x","user":"eve","password":"correct horse battery"}`, 409},
+		{"POST", "/api/atoll/v1/users", `{"name":"eve","password":"short","roles":["viewer"]}`, 422},
+		{"PUT", "/api/atoll/v1/users/nobody", `{}`, 404},
+		{"DELETE", "/api/atoll/v1/users/ann", "", 409},
+		{"POST", "/api/atoll/v1/tokens", `{"name":"t","scopes":["everything"]}`, 422},
+		{"DELETE", "/api/atoll/v1/tokens/none", "", 404},
+		{"GET", "/api/atoll/v1/audit?limit=0", "", 422},
+		{"POST", "/api/atoll/v1/mesh/invite", `{"role":"emperor","uses":1,"expires_seconds":60}`, 422},
+		{"PUT", "/api/atoll/v1/documents/rules/bad", "groups: 1", 400},
 		{"GET", "/api/atoll/v1/documents/rules/nothing", "", 404},
 		{"GET", "/api/atoll/v1/documents/rules/nothing/history", "", 404},
 		{"GET", "/api/atoll/v1/documents/r%00les/a%20b", "", 404},

@@ -9,9 +9,11 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/http/cookiejar"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,8 +34,9 @@ func (s *specimen) registered() map[string]bool {
 	s.t.Helper()
 	out := map[string]bool{}
 	inner := map[string]func() []string{
-		control.Prefix:                     func() []string { read, _ := control.Patterns(); return read },
-		"GET /api/atoll/v1/documents/":     func() []string { read, _ := replica.Patterns(); return read },
+		control.Prefix:                     func() []string { return slices.Concat(pair(control.Patterns())...) },
+		"/api/atoll/v1/documents":          func() []string { return nil },
+		"/api/atoll/v1/documents/":         func() []string { return slices.Concat(pair(replica.Patterns())...) },
 		"GET " + probe.EvidencePath + "/":  probe.Patterns,
 		"GET " + asset.ResourcesPath + "/": func() []string { return []string{"GET " + asset.ResourcesPath + "/{id}"} },
 		"/api/v1/":                         s.prometheusRoutes,
@@ -58,6 +61,8 @@ func (s *specimen) registered() map[string]bool {
 	}
 	return out
 }
+
+func pair(a, b []string) [][]string { return [][]string{a, b} }
 
 // prometheusRoutes are in the API's own document.
 func (s *specimen) prometheusRoutes() (out []string) {
@@ -103,8 +108,36 @@ type question struct {
 	lines string // the schema of each line of a stream, which differs by line for ""
 }
 
+// visitor asks an island over HTTP, as who signed in.
+type visitor struct {
+	*specimen
+	client *http.Client
+	csrf   string
+}
+
+// signIn makes the island's first admin of whoever asks.
+func (s *specimen) signIn() *visitor {
+	s.t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	v := &visitor{specimen: s, client: &http.Client{Jar: jar}}
+	code, err := os.ReadFile(filepath.Join(s.Config().Island.DataDir, "run", "setup-code"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	_, resp, body := v.try(http.MethodPost, "/api/atoll/v1/setup", fmt.Sprintf(`{"code":%q,"user":"ann","password":"correct horse battery"}`, strings.TrimSpace(string(code))))
+	var session struct{ CSRF string }
+	if err := json.Unmarshal(body, &session); err != nil || session.CSRF == "" {
+		s.t.Fatalf("sign in: %s %s", resp.Status, body)
+	}
+	v.csrf = session.CSRF
+	return v
+}
+
 // answered asks until the answer holds what it must.
-func (s *specimen) answered(q question) (*http.Request, *http.Response, []byte) {
+func (s *visitor) answered(q question) (*http.Request, *http.Response, []byte) {
 	s.t.Helper()
 	for deadline := time.Now().Add(60 * time.Second); ; {
 		r, resp, body := s.try(http.MethodGet, q.url, "")
@@ -125,7 +158,7 @@ func (s *specimen) answered(q question) (*http.Request, *http.Response, []byte) 
 	}
 }
 
-func (s *specimen) try(method, url, body string) (*http.Request, *http.Response, []byte) {
+func (s *visitor) try(method, url, body string) (*http.Request, *http.Response, []byte) {
 	s.t.Helper()
 	r, err := http.NewRequestWithContext(s.t.Context(), method, "http://"+s.Addr()+url, strings.NewReader(body))
 	if err != nil {
@@ -134,7 +167,8 @@ func (s *specimen) try(method, url, body string) (*http.Request, *http.Response,
 	if r.Header.Set("Content-Type", "application/json"); strings.Contains(body, "query=") {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
-	resp, err := http.DefaultClient.Do(r)
+	r.Header.Set("X-Atoll-CSRF", s.csrf)
+	resp, err := s.client.Do(r)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -190,6 +224,9 @@ replicate: {streams: [{name: backup, to: [b]}]}
 	if _, err := b.joinNetwork(t.Context(), control.JoinRequest{Token: invited.Token}); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := a.invite(t.Context(), control.InviteRequest{Role: "island", Name: "c", Uses: 1, ExpiresSeconds: 3600}); err != nil {
+		t.Fatal(err)
+	}
 	a.eventually("both are connected", func() bool { return a.sees("b") && b.sees("a") })
 	if _, err := a.promote(t.Context(), control.PromoteRequest{Names: []string{"a"}}); err != nil {
 		t.Fatal(err)
@@ -207,7 +244,7 @@ replicate: {streams: [{name: backup, to: [b]}]}
 }
 
 // questions are the ways to ask every documented route that answers GET.
-func (s *specimen) questions(urls map[string]string) map[string][]question {
+func (s *visitor) questions(urls map[string]string) map[string][]question {
 	now := time.Now().Unix()
 	span := fmt.Sprintf("&start=%d&end=%d&step=15", now-60, now)
 	return map[string][]question{
@@ -216,6 +253,12 @@ func (s *specimen) questions(urls map[string]string) map[string][]question {
 		"/api/atoll/v1/mesh/network":                    {{has: []string{`"joined":true`, `"signers":[`}}},
 		"/api/atoll/v1/mesh/audit":                      {{has: []string{`"init"`}, lines: "AuditEntry"}},
 		"/api/atoll/v1/mesh/copies":                     {{has: []string{`"backup"`}}},
+		"/api/atoll/v1/session":                         {{has: []string{`"user":"ann"`, `"csrf"`, `"administer"`, `"read"`}}},
+		"/api/atoll/v1/users":                           {{has: []string{`"ann"`}}},
+		"/api/atoll/v1/users/{name}":                    {{url: "/api/atoll/v1/users/ann"}},
+		"/api/atoll/v1/tokens":                          {{has: []string{s.token()}}},
+		"/api/atoll/v1/audit":                           {{has: []string{`"user-add"`}}, {url: "?limit=1", has: []string{`"next"`}}},
+		"/api/atoll/v1/mesh/invitations":                {{has: []string{`"left":1`}}},
 		"/api/atoll/v1/documents":                       {{has: []string{`"rules/shared"`}}, {url: "?values=true&prefix=rules/", has: []string{`"value"`}}},
 		"/api/atoll/v1/documents/{kind}/{name}":         {{url: "/api/atoll/v1/documents/rules/shared", has: []string{"vector(2)"}}},
 		"/api/atoll/v1/documents/{kind}/{name}/history": {{url: "/api/atoll/v1/documents/rules/shared/history", has: []string{"vector(1)", `"current"`}}},
@@ -277,7 +320,7 @@ func (s *specimen) questions(urls map[string]string) map[string][]question {
 }
 
 // resource is the ID of one that the island knows.
-func (s *specimen) resource() string {
+func (s *visitor) resource() string {
 	s.t.Helper()
 	_, _, body := s.answered(question{url: asset.SearchPath + "?q=web", has: []string{`"id"`}})
 	var found asset.Answer
@@ -287,8 +330,18 @@ func (s *specimen) resource() string {
 	return found.Items[0].ID
 }
 
+// token is the name of one that was made.
+func (s *visitor) token() string {
+	s.t.Helper()
+	const name = "grafana"
+	if _, resp, body := s.try(http.MethodPost, "/api/atoll/v1/tokens", `{"name":"`+name+`","scopes":["read"]}`); resp.StatusCode != http.StatusCreated {
+		s.t.Fatalf("make a token: %s %s", resp.Status, body)
+	}
+	return name
+}
+
 // silence is the ID of one that holds.
-func (s *specimen) silence() string {
+func (s *visitor) silence() string {
 	s.t.Helper()
 	at := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(time.RFC3339) }
 	body := fmt.Sprintf(`{"matchers":[{"name":"alertname","value":"Always","isRegex":false,"isEqual":true}],"startsAt":%q,"endsAt":%q,"createdBy":"me","comment":"c"}`, at(0), at(time.Hour))
@@ -302,8 +355,9 @@ func (s *specimen) silence() string {
 
 // TestAnswersAsDescribed asks every documented route that answers GET.
 func TestAnswersAsDescribed(t *testing.T) {
-	a, urls := busy(t)
-	defer http.DefaultClient.CloseIdleConnections()
+	island, urls := busy(t)
+	a := island.signIn()
+	defer a.client.CloseIdleConnections()
 	c := newContract(t)
 	questions := a.questions(urls)
 	maps.Copy(questions, a.evidence())
@@ -361,7 +415,7 @@ func lines(t *testing.T, body []byte, each func([]byte)) {
 }
 
 // evidence is of the target that never answers.
-func (s *specimen) evidence() map[string][]question {
+func (s *visitor) evidence() map[string][]question {
 	s.t.Helper()
 	_, _, body := s.answered(question{url: "/api/v1/probes/evidence", has: []string{`"files":[{`}})
 	var list struct {
@@ -385,7 +439,7 @@ func (s *specimen) evidence() map[string][]question {
 }
 
 // live opens a stream that does not end; nothing is left to ask of it.
-func (s *specimen) live(c *contract, o operation) []question {
+func (s *visitor) live(c *contract, o operation) []question {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
 	defer cancel()
@@ -393,7 +447,7 @@ func (s *specimen) live(c *contract, o operation) []question {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := s.client.Do(r)
 	if err != nil {
 		s.t.Errorf("%s: %v: is there no question for it?", o, err)
 		return nil
