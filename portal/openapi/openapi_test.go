@@ -4,6 +4,7 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"io"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -65,7 +66,7 @@ func TestHandler(t *testing.T) {
 	}
 	h := Handler()
 	for _, encoding := range []string{"", "gzip"} {
-		r := httptest.NewRequest("GET", Path, nil)
+		r := httptest.NewRequest(http.MethodGet, Path, nil)
 		r.Header.Set("Accept-Encoding", encoding)
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)
