@@ -32,8 +32,8 @@ type Props = {
 const look = HighlightStyle.define([
   { tag: tags.number, color: "var(--atoll-info)" },
   { tag: tags.string, color: "var(--atoll-good)" },
-  { tag: tags.keyword, color: "var(--mantine-primary-color-filled)", fontWeight: "600" },
-  { tag: tags.function(tags.variableName), color: "var(--mantine-primary-color-filled)" },
+  { tag: tags.keyword, color: "var(--mantine-color-anchor)", fontWeight: "600" },
+  { tag: tags.function(tags.variableName), color: "var(--mantine-color-anchor)" },
   { tag: tags.labelName, color: "var(--atoll-warn)" },
   { tag: tags.comment, color: "var(--atoll-idle)", fontStyle: "italic" },
   { tag: tags.invalid, color: "var(--atoll-bad)" },
