@@ -39,7 +39,7 @@ for (const scheme of ["light", "dark"] as const) {
         await page.screenshot({
           path: `${screens}/${name}-${info.project.name}-${scheme}.jpg`,
           type: "jpeg",
-          quality: 55,
+          quality: 42,
         });
       }
     });

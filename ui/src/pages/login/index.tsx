@@ -24,7 +24,7 @@ const useText = texts(
     code: "Setup code",
     user: "User",
     password: "Password",
-    enough: "At least 12 characters",
+    enough: "At least 8 characters",
     enter: "Sign in",
     make: "Make the account",
     sso: "Sign in with single sign-on",
@@ -38,7 +38,7 @@ const useText = texts(
     code: "设置码",
     user: "用户名",
     password: "密码",
-    enough: "至少 12 个字符",
+    enough: "至少 8 个字符",
     enter: "登录",
     make: "创建账号",
     sso: "使用单点登录",
@@ -111,7 +111,7 @@ export default function Login() {
             label={t.password}
             description={first ? t.enough : undefined}
             required
-            minLength={first ? 12 : undefined}
+            minLength={first ? 8 : undefined}
             autoComplete={first ? "new-password" : "current-password"}
           />
           {trouble !== undefined && <Failed error={trouble} />}

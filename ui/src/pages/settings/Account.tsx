@@ -36,7 +36,7 @@ function Password() {
             name="new"
             label={t.newPassword}
             description={t.passwordHint}
-            minLength={12}
+            minLength={8}
             autoComplete="new-password"
             required
           />

@@ -165,7 +165,7 @@ function Add({ opened, onClose }: { opened: boolean; onClose: () => void }) {
             name="password"
             label={t.password}
             description={t.passwordHint}
-            minLength={12}
+            minLength={8}
             required
             autoComplete="new-password"
           />
