@@ -18,7 +18,7 @@ type document struct{ key, text string }
 // and shown.
 func documents(values scene) ([]document, error) {
 	keys := []string{
-		"aggregate/shop", "dashboards/shop", "globalrules/shop", "rules/host",
+		"aggregate/shop", "dashboard/shop", "globalrules/shop", "rules/host",
 		"probe/shop", "probe/orders", "probe/islands", "probe/queue", "probe/names",
 	}
 	if values.Ping {

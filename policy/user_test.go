@@ -25,7 +25,7 @@ func TestUsers(t *testing.T) {
 		{Acknowledge, api, "admin operator"},
 		{Probe, api, "admin operator"},
 		{Write, document("rules/a"), "admin operator"},
-		{Write, document("dashboards/a"), "admin operator"},
+		{Write, document("dashboard/a"), "admin operator"},
 		{Write, document("owner/a"), "admin operator"},
 		{Write, document("policy/main"), "admin"},
 		{Write, document("users/eve"), "admin"},

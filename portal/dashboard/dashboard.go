@@ -15,7 +15,7 @@ import (
 )
 
 // Kind is the kind of documents that hold dashboards.
-const Kind = "dashboards"
+const Kind = "dashboard"
 
 // Bounds of one dashboard.
 const (

@@ -1,4 +1,4 @@
-// Package dashboard judges the documents of kind "dashboards", which the page draws.
+// Package dashboard judges the documents of kind "dashboard", which the page draws.
 //
 // In: a document's text, from whoever may write documents. Out: an error that names
 // the field, what was found and what is expected. Guaranteed: what passes is an object

@@ -63,7 +63,7 @@ func TestDemo(t *testing.T) {
 		}
 		return err
 	})
-	if text, err := i.get("/api/atoll/v1/documents/dashboards/shop"); err != nil || !strings.Contains(text, "panels") {
+	if text, err := i.get("/api/atoll/v1/documents/dashboard/shop"); err != nil || !strings.Contains(text, "panels") {
 		t.Errorf("no dashboard: %v, %s", err, text)
 	}
 	i.waitValue(time.Minute, `count(node_cpu_seconds_total)`, atLeast(1))

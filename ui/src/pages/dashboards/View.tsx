@@ -310,7 +310,7 @@ function More({
             <Menu.Item
               leftSection={<IconHistory size={16} />}
               component={Link}
-              to={`/settings/documents/dashboards/${encodeURIComponent(name)}`}
+              to={`/settings/documents/dashboard/${encodeURIComponent(name)}`}
             >
               {t.history}
             </Menu.Item>

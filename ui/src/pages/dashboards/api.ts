@@ -20,7 +20,7 @@ export type Listed = {
 export type Place = "network" | "browser";
 
 const base = "/api/atoll/v1/documents";
-const pathOf = (name: string) => `${base}/dashboards/${encodeURIComponent(name)}`;
+const pathOf = (name: string) => `${base}/dashboard/${encodeURIComponent(name)}`;
 const key = "atoll.dashboards";
 
 /** kept are the dashboards of this browser, by name; what is unreadable counts as none. */
@@ -45,11 +45,11 @@ const none = (error: unknown) => error instanceof Refusal && error.status === 40
 
 /** useDashboards lists those of the network and of this browser. */
 export function useDashboards() {
-  useRefreshOn(["documents"], ["documents", "dashboards"]);
+  useRefreshOn(["documents"], ["documents", "dashboard"]);
   return useQuery({
-    queryKey: ["documents", "dashboards", "list"],
+    queryKey: ["documents", "dashboard", "list"],
     queryFn: async ({ signal }): Promise<Listed[]> => {
-      const answer = await ask<{ documents?: Doc[] }>(`${base}?prefix=dashboards/&values=true`, {
+      const answer = await ask<{ documents?: Doc[] }>(`${base}?prefix=dashboard/&values=true`, {
         signal,
       }).catch((e: unknown) => {
         if (none(e)) return { documents: [] };
@@ -74,7 +74,7 @@ export type Loaded = { dashboard: Dashboard; place: Place; time: string | undefi
 /** useDashboard reads one; undefined data where there is none of the name. */
 export function useDashboard(name: string, enabled: boolean) {
   return useQuery({
-    queryKey: ["documents", "dashboards", "one", name],
+    queryKey: ["documents", "dashboard", "one", name],
     queryFn: async ({ signal }): Promise<Loaded | null> => {
       const local = kept()[name];
       const found = await ask<Doc>(pathOf(name), { signal }).catch((e: unknown) => {
@@ -85,7 +85,7 @@ export function useDashboard(name: string, enabled: boolean) {
       if (text === undefined) return null;
       const dashboard = readDashboard(text);
       if (dashboard === undefined)
-        throw new Error(`dashboards/${name} is not a dashboard: its JSON has no panels`);
+        throw new Error(`dashboard/${name} is not a dashboard: its JSON has no panels`);
       return { dashboard, place: found ? "network" : "browser", time: found?.time };
     },
     enabled,

@@ -24,11 +24,11 @@ export function PanelDialog({
 }) {
   const t = useExploreText();
   const { data, error } = useQuery({
-    queryKey: ["documents", "dashboards"],
-    queryFn: ({ signal }) => ask<Listed>("/api/atoll/v1/documents?prefix=dashboards/", { signal }),
+    queryKey: ["documents", "dashboard"],
+    queryFn: ({ signal }) => ask<Listed>("/api/atoll/v1/documents?prefix=dashboard/", { signal }),
     enabled: opened,
   });
-  const names = (data?.items ?? data?.documents ?? []).map((d) => d.key.replace(/^dashboards\//, ""));
+  const names = (data?.items ?? data?.documents ?? []).map((d) => d.key.replace(/^dashboard\//, ""));
   const to = (name: string) =>
     `/dashboards/${encodeURIComponent(name)}?${new URLSearchParams({ add: expr, type: panelOf[view] })}`;
   return (

@@ -264,7 +264,7 @@ function useNeeds(o: Overview): Need[] {
 const hour = 3_600_000;
 
 // What people write; the rest is the islands' own bookkeeping.
-const people = /^(rules|globalrules|probe|dashboards|policy|owner|scrape|aggregate|primary)\//;
+const people = /^(rules|globalrules|probe|dashboard|policy|owner|scrape|aggregate|primary)\//;
 
 /** useChanges lists what began or changed in the last hour, the newest first. */
 function useChanges(o: Overview): Change[] {
