@@ -73,7 +73,7 @@ func TestDocumentsAreFlawless(t *testing.T) {
 		"probe/islands":    "http://" + isles[2].Addr + "/-/healthy",
 		"globalrules/shop": "{{ $value | humanizePercentage }}",
 		"rules/host":       "{{ $labels.instance }}",
-		"dashboard/shop":  `"legend": "{{service}}"`,
+		"dashboard/shop":   `"legend": "{{service}}"`,
 	} {
 		if !strings.Contains(seen[key], want) {
 			t.Errorf("%s has no %q:\n%s", key, want, seen[key])

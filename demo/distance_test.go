@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -57,9 +58,9 @@ func TestStraitTakesTheCablesTime(t *testing.T) {
 	const near, far = 30 * time.Millisecond, 90 * time.Millisecond
 	inside := echo(t)
 	outside := mustFree(t)
-	var known uint16
+	var known atomic.Uint32
 	s, err := openStrait(0, outside, inside, roundTrips{{0, near, far}, {near, 0, 0}, {far, 0, 0}}, func(a netip.AddrPort) int {
-		if a.Port() == known {
+		if uint32(a.Port()) == known.Load() {
 			return 1
 		}
 		return anywhere
@@ -72,7 +73,7 @@ func TestStraitTakesTheCablesTime(t *testing.T) {
 		for _, trip := range []time.Duration{near, far} {
 			from := mustFree(t)
 			if trip == near {
-				known = netip.MustParseAddrPort(from).Port()
+				known.Store(uint32(netip.MustParseAddrPort(from).Port()))
 			}
 			c := dialFrom(t, network, from, outside)
 			for _, size := range []int{1, 1300} {

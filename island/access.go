@@ -41,7 +41,12 @@ func (i *Island) newAccess(r *rooms, cfg *config.Config) (err error) {
 			}
 			return nil
 		},
-		URL:    func() string { return r.portal.URL().String() },
+		URL: func() string {
+			if u := r.portal.URL(); u != nil {
+				return u.String()
+			}
+			return "" // it listens no more
+		},
 		Logger: i.room("access"), Registerer: i.registry,
 	})
 	return err
