@@ -14,7 +14,7 @@ GOTESTSUM := go run gotest.tools/gotestsum@v1.13.0
 # plays them.
 UNSTEADY := TestCrowd
 
-.PHONY: help run lab build test test-unit test-ui test-e2e test-lab test-long others vet lint bench fuzz ui generate clean
+.PHONY: help run lab build test test-unit test-ui test-flows screens test-e2e test-lab test-long others vet lint bench fuzz ui generate clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +28,7 @@ lab: build ## build and start six islands in three regions behind two NATs; need
 build: ui ## build bin/atoll
 	CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/atoll
 
-test: vet test-ui test-unit test-e2e test-lab ## everything that must pass before a change lands
+test: vet test-ui test-unit test-flows test-e2e test-lab ## everything that must pass before a change lands
 
 vet: ## formatting and go vet
 	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "not gofmt'ed:"; echo "$$out"; exit 1; fi
@@ -43,6 +43,14 @@ test-unit: ## unit and integration tests with the race detector, checkers withou
 	go test -race $$(go list ./... | grep -v -e /test/e2e -e /test/mesh -e /test/scale -e /test/interop -e /test/probe -e /lab/archipelago $(patsubst ./%,-e '%$$',$(CHECKERS)))
 	go test -race -short $(CHECKERS)
 	CGO_ENABLED=0 go test $(CHECKERS)
+
+# Chromium is Debian's; ATOLL_CHROMIUM names another one.
+test-flows: build ## the portal's flows in Chromium against three real islands
+	cd ui && npx --no-install playwright test
+
+screens: build ## take the pictures in docs/screens anew
+	rm -rf docs/screens
+	cd ui && ATOLL_SCREENS=../docs/screens npx --no-install playwright test pages
 
 test-e2e: build ## real processes: crashes, full disks, other people's tools
 	CGO_ENABLED=0 go test -count=1 -p 1 -timeout 25m $(E2E)
