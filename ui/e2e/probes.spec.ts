@@ -13,7 +13,7 @@ test("a probe at once brings a line from each vantage, and a verdict", async ({ 
   await page.getByRole("button", { name: "Probe", exact: true }).click();
   await expect(page.getByTestId("end")).toBeVisible();
   for (const city of ["beijing", "singapore", "frankfurt"])
-    await expect(page.getByText(city, { exact: true }).first()).toBeVisible();
+    await expect(page.getByRole("main").getByText(city, { exact: true }).first()).toBeVisible();
   // What is asked for is in the address: the same page again.
   await expect(page).toHaveURL(/target=/);
 });

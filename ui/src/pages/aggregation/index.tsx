@@ -72,7 +72,7 @@ function Rules({ rules }: { rules: readonly Rule[] }) {
   if (rules.length === 0) return <Empty title={t.nothing} />;
   return (
     <Card p={0}>
-      <Table.ScrollContainer minWidth={720} type="native">
+      <Table.ScrollContainer minWidth={720} type="native" tabIndex={0}>
         <Table>
           <Table.Thead>
             <Table.Tr>

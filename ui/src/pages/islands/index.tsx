@@ -192,7 +192,7 @@ function PeerTable({ peers, onSelect }: { peers: readonly Peer[]; onSelect: (nam
   if (peers.length === 0) return <Empty title={t.nothing} />;
   return (
     <Card p={0}>
-      <Table.ScrollContainer minWidth={680} type="native">
+      <Table.ScrollContainer minWidth={680} type="native" tabIndex={0}>
         <Table>
           <Table.Thead>
             <Table.Tr>

@@ -188,7 +188,7 @@ export function HopTable({
 }) {
   const t = useProbesText();
   return (
-    <Table.ScrollContainer minWidth={420} type="native">
+    <Table.ScrollContainer minWidth={420} type="native" tabIndex={0}>
       <Table fz="sm">
         <Table.Thead>
           <Table.Tr>

@@ -54,7 +54,7 @@ export function Audit() {
         <Empty title={t.noAudit} />
       ) : (
         <Card p={0}>
-          <Table.ScrollContainer minWidth={640} type="native">
+          <Table.ScrollContainer minWidth={640} type="native" tabIndex={0}>
             <Table fz="sm">
               <Table.Thead>
                 <Table.Tr>

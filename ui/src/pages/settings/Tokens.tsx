@@ -56,7 +56,7 @@ export function Tokens() {
         <Empty title={t.noTokens}>{t.noTokensHint}</Empty>
       ) : (
         <Card p={0}>
-          <Table.ScrollContainer minWidth={560} type="native">
+          <Table.ScrollContainer minWidth={560} type="native" tabIndex={0}>
             <Table>
               <Table.Thead>
                 <Table.Tr>

@@ -41,7 +41,7 @@ export function Users() {
         <Button onClick={add.open}>{t.addUser}</Button>
       </Group>
       <Card p={0}>
-        <Table.ScrollContainer minWidth={560} type="native">
+        <Table.ScrollContainer minWidth={560} type="native" tabIndex={0}>
           <Table>
             <Table.Thead>
               <Table.Tr>
