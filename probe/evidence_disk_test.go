@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,6 +59,14 @@ func TestReserveIsLeft(t *testing.T) {
 		r := v.rooms["eu-1"]
 		r.end()
 		delete(v.rooms, "eu-1")
+		// What is begun with room may find none at the end.
+		trace, full := r.opts.table["trace"], new(atomic.Bool)
+		r.opts.table["trace"] = func(ctx context.Context, q *protocol.Request) *protocol.Result {
+			if full.Load() {
+				fill(reserve)
+			}
+			return trace(ctx, q)
+		}
 		r = begin(t, "eu-1", Set{Shared: []*definition.Definition{define(t, "shop", everywhereUp)}}, func(o *Options) {
 			o.Dir, o.table, o.Health, o.nameServers = dir, r.opts.table, warnings, r.opts.nameServers
 			o.Reserve = func(total uint64) uint64 { return min(total, reserve) }
@@ -86,13 +95,9 @@ func TestReserveIsLeft(t *testing.T) {
 		if warned() != "" {
 			t.Errorf("still warned with room: %q", warned())
 		}
-		trace := r.table["trace"] // what is begun with room may find none at the end
-		r.table["trace"] = func(ctx context.Context, q *protocol.Request) *protocol.Result {
-			fill(reserve)
-			return trace(ctx, q)
-		}
+		full.Store(true)
 		fails()
-		r.table["trace"] = trace
+		full.Store(false)
 		if refused := testutil.ToFloat64(r.keeper.m.bundles.WithLabelValues(evidence.Failing, "refused")); kept() != 1 || refused != 1 || warned() == "" {
 			t.Errorf("filled meanwhile: %d bundles, %v refused, warned %q", kept(), refused, warned())
 		}

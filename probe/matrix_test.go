@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -27,16 +28,17 @@ type town struct {
 	names []string
 	rooms map[string]*room
 	down  map[string]*atomic.Bool
-	gone  map[string]bool
+	gone  map[string]*atomic.Bool
+	mu    sync.Mutex // of rooms: the first vote while the last ones open
 }
 
 func newTown(t *testing.T, set Set, names ...string) *town {
-	v := &town{t: t, names: names, rooms: map[string]*room{}, down: map[string]*atomic.Bool{}, gone: map[string]bool{}}
+	v := &town{t: t, names: names, rooms: map[string]*room{}, down: map[string]*atomic.Bool{}, gone: map[string]*atomic.Bool{}}
 	for _, n := range names {
-		v.down[n] = new(atomic.Bool)
+		v.down[n], v.gone[n] = new(atomic.Bool), new(atomic.Bool)
 	}
 	for i, n := range names {
-		v.rooms[n] = begin(t, n, set, func(o *Options) {
+		r := begin(t, n, set, func(o *Options) {
 			o.Members, o.Votes, o.Vantages, o.Describe, o.Dir = v.members, street{v, n}, v.vantages, v.describe, t.TempDir()
 			lat, lon := 52.5+float64(i), 13.4
 			o.Config.Place.Latitude, o.Config.Place.Longitude, o.Config.Place.City, o.Config.Place.ASN = &lat, &lon, "Berlin", uint32(64496+i)
@@ -52,8 +54,18 @@ func newTown(t *testing.T, set Set, names ...string) *town {
 				}
 			}
 		})
+		v.mu.Lock()
+		v.rooms[n] = r
+		v.mu.Unlock()
 	}
 	return v
+}
+
+// room is an island's; nil while it opens.
+func (v *town) room(name string) *room {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.rooms[name]
 }
 
 func (v *town) end() {
@@ -72,23 +84,23 @@ func (v *town) members() (out []schedule.Member) {
 func (v *town) vantages() (out []Vantage) {
 	for _, n := range v.names {
 		out = append(out, Vantage{
-			Name: n, ID: "key-" + n, Role: "island", Labels: map[string]string{"region": "eu", "country": "Germany"}, Connected: !v.gone[n], LastSeen: time.Unix(1, 0),
+			Name: n, ID: "key-" + n, Role: "island", Labels: map[string]string{"region": "eu", "country": "Germany"}, Connected: !v.gone[n].Load(), LastSeen: time.Unix(1, 0),
 		})
 	}
 	return out
 }
 
 func (v *town) describe(_ context.Context, name string) (*probepb.DescribeResponse, error) {
-	if v.gone[name] {
+	if v.gone[name].Load() || v.room(name) == nil {
 		return nil, errors.New("gone")
 	}
-	return v.rooms[name].Describe(), nil
+	return v.room(name).Describe(), nil
 }
 
 func (v *town) ask(island, path string, data any) int {
 	v.t.Helper()
 	w := httptest.NewRecorder()
-	v.rooms[island].Handler().ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+	v.room(island).Handler().ServeHTTP(w, httptest.NewRequest("GET", path, nil))
 	if err := json.Unmarshal(w.Body.Bytes(), &struct {
 		Data any `json:"data"`
 	}{data}); err != nil {
@@ -106,11 +118,19 @@ type street struct {
 func (s street) Judges() []string { return s.v.names }
 
 func (s street) Cast(_ context.Context, judge string, r *probepb.CastRequest) (*probepb.CastResponse, error) {
-	return s.v.rooms[judge].Council().Hear(council.Voter{Name: s.name, Labels: map[string]string{"island": s.name, "region": "eu"}}, r)
+	open := s.v.room(judge)
+	if open == nil {
+		return nil, errors.New("not open yet")
+	}
+	return open.Council().Hear(council.Voter{Name: s.name, Labels: map[string]string{"island": s.name, "region": "eu"}}, r)
 }
 
 func (s street) List(_ context.Context, judge string, r *probepb.ListRequest) (*probepb.ListResponse, error) {
-	return s.v.rooms[judge].Council().Answer(r), nil
+	open := s.v.room(judge)
+	if open == nil {
+		return nil, errors.New("not open yet")
+	}
+	return open.Council().Answer(r), nil
 }
 
 // TestMatrix: every target from every vantage, page by page, and where the evidence is.
@@ -196,7 +216,8 @@ func TestVantages(t *testing.T) {
 		if two.Here || !two.Connected || *two.Latitude != 54.5 || two.ASN != 64498 || !two.Blind || two.Uplink == "" || two.Failing != 4 || two.Told == nil || two.Problem != "" {
 			t.Errorf("the blind one: %+v", two)
 		}
-		v.gone["two"], v.gone["three"] = true, true
+		v.gone["two"].Store(true)
+		v.gone["three"].Store(true)
 		time.Sleep(time.Minute)
 		all = get()
 		if two := all[2]; two.Connected || two.Problem != "not connected" || two.Latitude == nil || time.Since(*two.Told) < time.Minute || two.LastSeen == nil {
