@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"slices"
@@ -100,7 +101,7 @@ func (v *town) describe(_ context.Context, name string) (*probepb.DescribeRespon
 func (v *town) ask(island, path string, data any) int {
 	v.t.Helper()
 	w := httptest.NewRecorder()
-	v.room(island).Handler().ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+	v.room(island).Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 	if err := json.Unmarshal(w.Body.Bytes(), &struct {
 		Data any `json:"data"`
 	}{data}); err != nil {

@@ -209,5 +209,3 @@ func eventKey(at time.Time, sequence uint64) []byte {
 	b := binary.BigEndian.AppendUint64(nil, uint64(max(at.UnixNano(), 0)))
 	return binary.BigEndian.AppendUint64(b, sequence)
 }
-
-func keyTime(k []byte) time.Time { return time.Unix(0, int64(binary.BigEndian.Uint64(k))) }

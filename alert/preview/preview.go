@@ -117,8 +117,10 @@ func Run(ctx context.Context, engine promql.QueryEngine, q storage.Queryable, p 
 		return nil, &Error{"expr", fmt.Sprintf("expr is a %s: a rule needs an instant vector or a scalar", parser.DocumentedType(t))}
 	}
 	step := stepFor(a.Range, a.Interval)
-	to := a.To.Truncate(step)
-	from := to.Add(-a.Range).Truncate(step)
+	// The last evaluation is at the end, not at a round time before it: a series that
+	// began minutes ago fires now, though no round time has seen it.
+	to := a.To.Truncate(time.Second)
+	from := to.Add(a.Range%step - a.Range)
 	m, err := matrix(ctx, engine, q, expr.String(), from, to, step)
 	if err != nil {
 		return nil, err
@@ -241,7 +243,7 @@ func chart(ctx context.Context, engine promql.QueryEngine, q storage.Queryable, 
 	out := Chart{StepSeconds: step.Seconds(), Series: []Line{}}
 	shown, condition, threshold := split(expr)
 	out.Expr, out.Condition, out.Threshold = shown.String(), condition, threshold
-	m, err := matrix(ctx, engine, q, out.Expr, from, to, step)
+	m, err := matrix(ctx, engine, q, out.Expr, from.Add(to.Sub(from)%step), to, step)
 	if err != nil {
 		return out, err
 	}

@@ -163,3 +163,12 @@ func TestPointsHoldEveryNumber(t *testing.T) {
 		t.Errorf("%s, %v, want %s", text, err, want)
 	}
 }
+
+func TestWhatBeganMinutesAgoFiresNow(t *testing.T) {
+	w := newWorld(t)
+	w.load("a", 9, 9, 9)
+	got := w.run(Ask{Expr: "load > 5", Interval: 2 * time.Second, Range: 7 * 24 * time.Hour, To: w.at(2)})
+	if got.FiringNow != 1 || got.Fired != 1 || len(got.Chart.Series) != 1 {
+		t.Errorf("fires now %d, fired %d, drawn %d; want 1 of each", got.FiringNow, got.Fired, len(got.Chart.Series))
+	}
+}

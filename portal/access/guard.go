@@ -1,6 +1,7 @@
 package access
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -90,7 +91,7 @@ var errCSRF = &Error{
 // deny refuses, counts, and writes down who was denied a change.
 func (a *Access) deny(w http.ResponseWriter, r *http.Request, p Principal, err error) {
 	code := "internal"
-	if e, ok := err.(*Error); ok {
+	if e, ok := errors.AsType[*Error](err); ok {
 		code = e.Code
 	}
 	a.metrics.refusals.WithLabelValues(code).Inc()
