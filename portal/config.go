@@ -26,6 +26,9 @@ type Config struct {
 	// ExternalURL is how people reach the island, for links in notifications.
 	// Empty: http://HOST:PORT of the first address.
 	ExternalURL string `yaml:"external_url,omitempty"`
+	// TilesURL is where the page's maps take streets from when somebody asks for
+	// them, with {z}, {x} and {y}, and {s} for one of a, b and c. Empty: nowhere.
+	TilesURL string `yaml:"tiles_url,omitempty"`
 	// Pprof serves /debug/pprof/, which shows memory contents and costs CPU.
 	Pprof bool `yaml:"pprof"`
 	// AdminAPI serves what deletes data or ends the process.
@@ -46,6 +49,7 @@ type Config struct {
 func Default() Config {
 	return Config{
 		Listen:          []string{"127.0.0.1:59080"},
+		TilesURL:        "https://tile.openstreetmap.org/{z}/{x}/{y}.png",
 		ReadTimeout:     model.Duration(5 * time.Minute),
 		ShutdownTimeout: model.Duration(10 * time.Second),
 		MaxConnections:  512,
@@ -67,6 +71,9 @@ func (c Config) Validate() error {
 		}
 	}
 	if _, err := c.externalURL(); err != nil {
+		errs = append(errs, err)
+	}
+	if _, err := tilesOrigin(c.TilesURL); err != nil {
 		errs = append(errs, err)
 	}
 	if c.ReadTimeout <= 0 {

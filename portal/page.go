@@ -18,17 +18,20 @@ import (
 // else. The nonce is for the style element that the component library writes; there
 // is no inline script and no other host, but for the map's tiles.
 func contentSecurity(nonce, tiles string) string {
+	if tiles != "" {
+		tiles = " " + tiles
+	}
 	return "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-" + nonce + "'; img-src 'self' data: blob:" + tiles + "; " +
 		"connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 }
 
 // pageRoutes serves the application at / and at each of its views, and its files.
-func pageRoutes() ([]route, error) {
+func (p *Portal) pageRoutes() ([]route, error) {
 	files, err := ui.New()
 	if err != nil {
 		return nil, err
 	}
-	page := servePage(files)
+	page := p.servePage(files)
 	routes := []route{{"GET /{$}", page}, {"GET /graph", http.HandlerFunc(serveGraph)}}
 	for _, view := range ui.Views() {
 		routes = append(routes, route{"GET /" + view, page}, route{"GET /" + view + "/", page})
@@ -41,16 +44,20 @@ func pageRoutes() ([]route, error) {
 	return append(routes, route{"GET /assets/", serveFile(files)}), nil
 }
 
-func servePage(files *ui.Files) http.Handler {
+func (p *Portal) servePage(files *ui.Files) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		nonce := rand.Text()
+		p.mu.Lock()
+		tiles := p.config.TilesURL
+		p.mu.Unlock()
+		origin, _ := tilesOrigin(tiles) // the configuration was checked
 		h := w.Header()
-		h.Set("Content-Security-Policy", contentSecurity(nonce, ""))
+		h.Set("Content-Security-Policy", contentSecurity(nonce, origin))
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Cache-Control", "no-store")
 		h.Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = w.Write(files.Page(nonce)) // the client is gone if this errs
+		_, _ = w.Write(files.Page(nonce, tiles)) // the client is gone if this errs
 	})
 }
 

@@ -40,7 +40,7 @@ func (p *Portal) routes() (*http.ServeMux, error) {
 	if p.opts.Gatherer != nil {
 		all = append(all, route{"GET /metrics", p.metricsHandler()})
 	}
-	page, err := pageRoutes()
+	page, err := p.pageRoutes()
 	if err != nil {
 		return nil, err
 	}

@@ -102,8 +102,10 @@ func (p *Portal) stop(servers []*http.Server, timeout time.Duration, endRequests
 	for i, srv := range servers {
 		if late[i] {
 			p.log.Warn("requests cut off at the shutdown deadline", "timeout", timeout, "in_flight", p.handlers.count())
+			// Connections first: a handler that is told to end returns, and what it
+			// had written so far would pass for a whole answer.
+			_ = srv.Close() // their errors tell nothing more
 			endRequests()
-			_ = srv.Close() // closes connections; their errors tell nothing more
 		}
 	}
 	// Closing connections does not wait for handlers, but rooms stop after the

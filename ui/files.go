@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"html"
 	"io/fs"
 	"mime"
 	"path"
@@ -35,6 +36,9 @@ type Files struct {
 
 // noncePlace is where the page's policy of content finds its nonce.
 var noncePlace = []byte("{{nonce}}")
+
+// tilesPlace is where it finds the address of map tiles.
+var tilesPlace = []byte("{{tiles}}")
 
 // New reads what is embedded: the application, or the page that says how to have it.
 func New() (*Files, error) { return read(dist) }
@@ -83,9 +87,11 @@ func (f *Files) add(built fs.FS, file string) error {
 // Built says whether the application is embedded, and not only a placeholder.
 func (f *Files) Built() bool { return f.built }
 
-// Page is the HTML of every view, for a response whose policy allows nonce.
-func (f *Files) Page(nonce string) []byte {
-	return bytes.ReplaceAll(f.page, noncePlace, []byte(nonce))
+// Page is the HTML of every view, for a response whose policy allows nonce and
+// images from where the maps' tiles are; an empty address is of none.
+func (f *Files) Page(nonce, tiles string) []byte {
+	page := bytes.ReplaceAll(f.page, noncePlace, []byte(nonce))
+	return bytes.ReplaceAll(page, tilesPlace, []byte(html.EscapeString(tiles)))
 }
 
 // File finds an embedded file by its path, such as "assets/index-1a2b3c4d.js".

@@ -12,8 +12,6 @@ export type Session = {
   /** Single sign-on is configured. */
   oidc?: boolean;
   anonymous: string[];
-  /** Address template of map tiles, where one is configured. */
-  tiles_url?: string;
   /** The actions this person may do: read, silence, acknowledge, probe, write, administer. */
   may: string[];
 };

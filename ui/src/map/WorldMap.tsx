@@ -1,5 +1,6 @@
 import "leaflet/dist/leaflet.css";
-import { useComputedColorScheme } from "@mantine/core";
+import { Button, useComputedColorScheme } from "@mantine/core";
+import { useLocalStorage } from "@mantine/hooks";
 import type { Feature, Geometry } from "geojson";
 import L from "leaflet";
 import { useEffect, useEffectEvent, useRef } from "react";
@@ -7,6 +8,7 @@ import { feature } from "topojson-client";
 import type { GeometryCollection, Topology } from "topojson-specification";
 import land from "world-atlas/land-110m.json";
 import type { State } from "@/parts/states";
+import { texts } from "@/text/text";
 import classes from "./WorldMap.module.css";
 
 /** Place is something to see on the map. */
@@ -28,13 +30,18 @@ type Props = {
   selected?: string | undefined;
   onSelect?: (id: string) => void;
   height?: number;
-  /** Address template of map tiles, as https://tile.example.com/{z}/{x}/{y}.png; without it the built-in outline is all. */
-  tiles?: string | undefined;
   label: string;
 };
 
-/** WorldMap shows places on a built-in outline of the continents, which needs no network, under tiles where they are configured. */
-export function WorldMap({ places, ways = [], selected, onSelect, height = 380, tiles, label }: Props) {
+/**
+ * WorldMap shows places on a built-in outline of the continents, which needs no network. Streets come from the tiles
+ * that the island names, once somebody asks for them: nobody else is told what is looked at before.
+ */
+export function WorldMap({ places, ways = [], selected, onSelect, height = 380, label }: Props) {
+  const t = useWords();
+  const offered = tilesOffered();
+  const [streets, setStreets] = useLocalStorage({ key: "atoll.map.streets", defaultValue: false });
+  const tiles = streets ? offered : undefined;
   const dark = useComputedColorScheme("light") === "dark";
   const mount = useRef<HTMLDivElement>(null);
   const map = useRef<L.Map | null>(null);
@@ -56,7 +63,13 @@ export function WorldMap({ places, ways = [], selected, onSelect, height = 380, 
       interactive: false,
       style: { stroke: false, fillOpacity: 1, className: classes.land as string },
     }).addTo(m);
-    if (tiles !== undefined) L.tileLayer(tiles, { attribution: "© OpenStreetMap contributors" }).addTo(m);
+    if (tiles !== undefined)
+      L.tileLayer(tiles, {
+        attribution: "© OpenStreetMap contributors, openstreetmap.org/copyright",
+        // Servers of tiles want to know which site asks; the page itself tells nobody.
+        referrerPolicy: "strict-origin-when-cross-origin",
+        className: classes.tiles as string,
+      }).addTo(m);
     drawn.current = L.layerGroup().addTo(m);
     map.current = m;
     const seen = new ResizeObserver(() => m.invalidateSize());
@@ -113,7 +126,30 @@ export function WorldMap({ places, ways = [], selected, onSelect, height = 380, 
     }
   }, [places, ways, selected, dark, tiles]);
 
-  return <div ref={mount} className={classes.map} style={{ height }} role="application" aria-label={label} />;
+  return (
+    <div className={classes.frame}>
+      <div ref={mount} className={classes.map} style={{ height }} role="application" aria-label={label} />
+      {offered !== undefined && (
+        <Button
+          className={classes.streets as string}
+          size="compact-sm"
+          variant="default"
+          aria-pressed={streets}
+          onClick={() => setStreets(!streets)}
+        >
+          {t.streets}
+        </Button>
+      )}
+    </div>
+  );
+}
+
+const useWords = texts({ streets: "Streets" }, { streets: "街道" });
+
+/** tilesOffered is the address template of tiles that the island's configuration names. */
+function tilesOffered(): string | undefined {
+  const named = document.querySelector<HTMLMetaElement>('meta[name="map-tiles"]')?.content ?? "";
+  return named === "" || named.startsWith("{{") ? undefined : named;
 }
 
 function outline(): Feature<Geometry> | GeoJSON.FeatureCollection {

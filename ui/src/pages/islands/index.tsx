@@ -136,7 +136,6 @@ type MapProps = {
 
 function IslandMap({ network, peers, selected, onSelect }: MapProps) {
   const t = useIslandsText();
-  const { session } = useAccess();
   const status = $api.useQuery("get", "/api/atoll/v1/status");
   const vantages = useVantages();
   const { places, ways } = useMemo(() => {
@@ -180,7 +179,6 @@ function IslandMap({ network, peers, selected, onSelect }: MapProps) {
       places={places}
       ways={ways}
       selected={selected}
-      tiles={session?.tiles_url}
       onSelect={(id) => id !== network.island && onSelect(id)}
     />
   );

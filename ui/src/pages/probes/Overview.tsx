@@ -3,7 +3,6 @@ import { IconSearch } from "@tabler/icons-react";
 import { type ReactNode, useMemo } from "react";
 import { Link, useSearchParams } from "react-router";
 import { useRefreshOn } from "@/api/events";
-import { useAccess } from "@/api/session";
 import { type Place, WorldMap } from "@/map/WorldMap";
 import { Empty, Failed, Loading, Mark, PageTitle } from "@/parts/states";
 import { seconds } from "@/text/time";
@@ -109,7 +108,6 @@ export function Overview({ actions }: { actions: ReactNode }) {
 /** VantageMap colours each vantage by what fails for it, or by its cell of one target. */
 export function VantageMap({ vantages, cells }: { vantages: readonly Vantage[]; cells?: readonly Cell[] }) {
   const t = useProbesText();
-  const { session } = useAccess();
   const places = useMemo(() => {
     const seen = new Map((cells ?? []).map((c) => [c.vantage, c]));
     const out: Place[] = [];
@@ -142,7 +140,7 @@ export function VantageMap({ vantages, cells }: { vantages: readonly Vantage[]; 
       </Text>
     );
   }
-  return <WorldMap label={t.map} places={places} tiles={session?.tiles_url} height={340} />;
+  return <WorldMap label={t.map} places={places} height={340} />;
 }
 
 /** Troubled says in words what is not up. */
