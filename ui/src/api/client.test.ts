@@ -1,5 +1,6 @@
-import { describe, expect, it } from "vitest";
-import { refusalOf } from "./client";
+import { describe, expect, expectTypeOf, it } from "vitest";
+import { type AnswerOf, ask, type BodyOf, refusalOf, send } from "./client";
+import type { components } from "./schema";
 
 const answer = (status: number, body: string) => new Response(body, { status, statusText: "Bad" });
 
@@ -26,5 +27,28 @@ describe("refusalOf", () => {
   it("reads plain text and nothing at all", async () => {
     expect((await refusalOf(answer(502, " gateway\n"))).message).toBe("gateway");
     expect((await refusalOf(answer(502, ""))).message).toBe("Bad");
+  });
+});
+
+describe("requests are typed by the document", () => {
+  it("finds the path whose parameters are filled in", () => {
+    type Rules = AnswerOf<"/api/v1/rules?type=alert">;
+    expectTypeOf<Rules["data"]["groups"][number]["name"]>().toEqualTypeOf<string>();
+    type Doc = AnswerOf<`/api/atoll/v1/documents/${string}/${string}`>;
+    expectTypeOf<Doc>().toEqualTypeOf<components["schemas"]["Document"]>();
+    expectTypeOf<BodyOf<"/api/v2/silences", "post">>().not.toEqualTypeOf<undefined>();
+  });
+  it("refuses what the island does not answer", () => {
+    const never = [
+      // @ts-expect-error There is no such path.
+      () => ask("/api/atoll/v1/nowhere"),
+      // @ts-expect-error A value does not stand for two parts of a path.
+      () => ask(`/api/atoll/v1/users/a/b`),
+      // @ts-expect-error The body has other fields.
+      () => send("POST", "/api/atoll/v1/session", { name: "x" }),
+      // @ts-expect-error Users are not put to their list.
+      () => send("PUT", "/api/atoll/v1/users", { roles: [] }),
+    ];
+    expect(never).toHaveLength(4);
   });
 });

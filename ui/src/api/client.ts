@@ -81,8 +81,61 @@ api.use(manners);
 /** $api has the same paths as hooks of TanStack Query. */
 export const $api = createQuery(api);
 
-/** ask is for paths that the document does not name one by one. */
-export async function ask<T>(path: string, init: RequestInit = {}): Promise<T> {
+type Method = "get" | "post" | "put" | "delete";
+type JSONOf<C> = C extends { content: { "application/json": infer T } } ? T : undefined;
+/** Filled is a path of the document with any values for its parameters, and any query. */
+type Filled<P extends string> = P extends `${infer A}{${string}}${infer B}`
+  ? `${A}${string}${Filled<B>}`
+  : P | `${P}?${string}`;
+type Bare<U extends string> = U extends `${infer P}?${string}` ? P : U;
+/** Segments counts the parts of a path, so that a value does not stand for two of them. */
+type Segments<P extends string, N extends unknown[] = []> = P extends `${string}/${infer B}`
+  ? Segments<B, [...N, unknown]>
+  : N["length"];
+type Documented<U extends string> = {
+  [P in keyof paths]: U extends Filled<P> ? (Segments<Bare<U>> extends Segments<P> ? P : never) : never;
+}[keyof paths];
+type Operation<U extends string, M extends Method> = paths[Documented<U>][M];
+type Good<R> = R extends { 200: infer A }
+  ? A
+  : R extends { 201: infer A }
+    ? A
+    : R extends { 204: infer A }
+      ? A
+      : never;
+
+/** AnswerOf is what the document says that a request is answered with. */
+export type AnswerOf<U extends string, M extends Method = "get"> =
+  Operation<U, M> extends { responses: infer R } ? JSONOf<Good<R>> : never;
+/** BodyOf is what the document wants in a request. */
+export type BodyOf<U extends string, M extends Method> =
+  Operation<U, M> extends { requestBody?: infer B } ? JSONOf<B> : undefined;
+
+/** ask gets what is at a path, which must be one of the document's. */
+export function ask<const U extends string>(
+  path: [Documented<U>] extends [never] ? never : U,
+  init: RequestInit = {},
+): Promise<AnswerOf<U>> {
+  return fetched(path, init);
+}
+
+/** send puts value as JSON into a request that changes something. */
+export function send<const M extends "POST" | "PUT" | "DELETE", const U extends string>(
+  method: M,
+  path: [Documented<U>] extends [never] ? never : U,
+  ...[value, headers]: BodyOf<U, Lowercase<M>> extends undefined
+    ? [value?: undefined, headers?: Record<string, string>]
+    : [value: BodyOf<U, Lowercase<M>>, headers?: Record<string, string>]
+): Promise<AnswerOf<U, Lowercase<M>>> {
+  return fetched(path, {
+    method,
+    headers: { ...(value === undefined ? {} : { "Content-Type": "application/json" }), ...headers },
+    body: value === undefined ? null : JSON.stringify(value),
+  });
+}
+
+/** fetched is a request as the page makes it, whose answer is taken for a T. */
+export async function fetched<T>(path: string, init: RequestInit = {}): Promise<T> {
   const method = init.method ?? "GET";
   const response = await fetch(path, {
     credentials: "same-origin",
@@ -96,18 +149,4 @@ export async function ask<T>(path: string, init: RequestInit = {}): Promise<T> {
   }
   const text = await response.text();
   return (text === "" ? undefined : JSON.parse(text)) as T;
-}
-
-/** send puts value as JSON into a request that changes something. */
-export function send<T>(
-  method: "POST" | "PUT" | "DELETE",
-  path: string,
-  value?: unknown,
-  headers?: Record<string, string>,
-): Promise<T> {
-  return ask<T>(path, {
-    method,
-    headers: { ...(value === undefined ? {} : { "Content-Type": "application/json" }), ...headers },
-    body: value === undefined ? null : JSON.stringify(value),
-  });
 }

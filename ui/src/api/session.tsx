@@ -1,20 +1,9 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { createContext, type ReactNode, useContext, useEffect, useMemo } from "react";
-import { ask, send, setCSRF } from "./client";
+import { type AnswerOf, ask, send, setCSRF } from "./client";
 
 /** Session is who asks, as the island knows. */
-export type Session = {
-  user?: string;
-  roles: string[];
-  csrf: string;
-  /** No user exists yet: the code that the island printed makes the first. */
-  setup_needed: boolean;
-  /** Single sign-on is configured. */
-  oidc?: boolean;
-  anonymous: string[];
-  /** The actions this person may do: read, silence, acknowledge, probe, write, administer. */
-  may: string[];
-};
+export type Session = AnswerOf<"/api/atoll/v1/session"> & { oidc?: boolean };
 
 type Access = {
   session: Session | undefined;
@@ -32,7 +21,7 @@ export function SessionProvider({ children }: { children: ReactNode }) {
   const queries = useQueryClient();
   const { data, error } = useQuery({
     queryKey: ["session"],
-    queryFn: () => ask<Session>(path),
+    queryFn: () => ask(path),
     staleTime: 60_000,
   });
   useEffect(() => setCSRF(data?.csrf ?? ""), [data?.csrf]);
@@ -44,7 +33,7 @@ export function SessionProvider({ children }: { children: ReactNode }) {
     return {
       session: data,
       error,
-      may: (action) => data?.may.includes(action) ?? false,
+      may: (action) => data?.may.some((may) => may === action) ?? false,
       signIn: async (user, password) => {
         await send("POST", path, { user, password });
         await renew();

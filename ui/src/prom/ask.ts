@@ -1,4 +1,4 @@
-import { ask } from "@/api/client";
+import { fetched } from "@/api/client";
 import { type Answer, read, type Wire } from "./answer";
 import { apiScope, type Scope } from "./scope";
 
@@ -15,13 +15,13 @@ export function askAPI<T>(path: string, params: Params, signal?: AbortSignal): P
   const init = signal === undefined ? {} : { signal };
   const text = form.toString();
   return text.length > longest
-    ? ask<T>(path, {
+    ? fetched<T>(path, {
         ...init,
         method: "POST",
         headers: { "Content-Type": "application/x-www-form-urlencoded" },
         body: text,
       })
-    : ask<T>(`${path}?${text}`, init);
+    : fetched<T>(`${path}?${text}`, init);
 }
 
 /** Span is what a range question covers: ms since 1970, the step in seconds. */

@@ -42,9 +42,6 @@ export function useMetadata(enabled = true) {
   return useQuery({ queryKey: ["prom", "metadata"], queryFn: askMetadata, staleTime: 300_000, enabled });
 }
 
-type Network = { joined?: boolean; island?: string; network?: string };
-type Peer = { name: string; state: string; region?: string };
-
 /** Archipelago is this island and the others of its network, by name. */
 export type Archipelago = { self: string; islands: { name: string; reachable: boolean }[]; joined: boolean };
 
@@ -53,11 +50,10 @@ export function useIslands() {
   return useQuery({
     queryKey: ["islands"],
     queryFn: async ({ signal }): Promise<Archipelago> => {
-      const network = await ask<Network>("/api/atoll/v1/mesh/network", { signal });
+      const network = await ask("/api/atoll/v1/mesh/network", { signal });
       const self = network.island ?? "";
       if (!network.joined) return { self, islands: [], joined: false };
-      const answer = await ask<Peer[] | { items: Peer[] }>("/api/atoll/v1/mesh/peers", { signal });
-      const peers = Array.isArray(answer) ? answer : answer.items;
+      const peers = (await ask("/api/atoll/v1/mesh/peers", { signal })) ?? [];
       const others = peers.map((p) => ({ name: p.name, reachable: p.state === "connected" }));
       const islands = [{ name: self, reachable: true }, ...others].sort((a, b) =>
         a.name.localeCompare(b.name),

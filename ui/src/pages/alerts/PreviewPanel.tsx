@@ -42,8 +42,7 @@ export function PreviewPanel({ ask, fires = true }: { ask: PreviewAsk; fires?: b
   const [wanted] = useDebouncedValue(ask, 500);
   const { data, error, isFetching, refetch } = useQuery({
     queryKey: ["preview", wanted],
-    queryFn: () =>
-      send<Preview>("POST", "/api/atoll/v1/rules/preview", { ...wanted, range_seconds: 604_800 }),
+    queryFn: () => send("POST", "/api/atoll/v1/rules/preview", { ...wanted, range_seconds: 604_800 }),
     enabled: wanted.expr.trim() !== "",
     placeholderData: keepPreviousData,
     staleTime: 60_000,

@@ -28,29 +28,29 @@ import type { Problem } from "./YamlEditor";
 const YamlEditor = lazy(() => import("./YamlEditor"));
 
 type Checked = { ok: boolean; problems: Problem[]; rules: Understood[] };
-type Document = { value?: string; time: string };
 
-const check = (kind: string, yaml: string) =>
-  send<Checked>("POST", "/api/atoll/v1/rules/check", { kind, yaml });
+const check = (kind: string, yaml: string): Promise<Checked> =>
+  send("POST", "/api/atoll/v1/rules/check", { kind: kind === "globalrules" ? kind : "rules", yaml });
 
 /** RuleEditor writes a rule as a form or as text, and shows how often it would have fired. */
 export function RuleEditor() {
   const { kind = "rules", name } = useParams();
   const [params] = useSearchParams();
-  const path = name === undefined ? "" : documentPath(kind, name);
+  const path = name === undefined ? undefined : documentPath(kind, name);
   const document = useQuery({
     queryKey: ["documents", path],
     queryFn: async () => {
-      const d = await ask<Document>(path);
+      const d = await ask(path as NonNullable<typeof path>);
       const checked = await check(kind, d.value ?? "");
       return { ...d, simple: checked.ok ? simpleOf(checked.rules) : undefined };
     },
-    enabled: path !== "",
+    enabled: path !== undefined,
     refetchOnWindowFocus: false,
     staleTime: Number.POSITIVE_INFINITY,
     gcTime: 0,
   });
-  if (path === "") return <Editor kind={kind} simple={{ ...blank, ...divide(params.get("expr") ?? "") }} />;
+  if (path === undefined)
+    return <Editor kind={kind} simple={{ ...blank, ...divide(params.get("expr") ?? "") }} />;
   if (document.error) return <Failed error={document.error} retry={() => void document.refetch()} />;
   if (!document.data) return <Loading />;
   const { value = "", time, simple } = document.data;

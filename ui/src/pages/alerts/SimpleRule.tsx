@@ -9,7 +9,7 @@ export function SimpleRule({ value: s, onChange }: { value: Simple; onChange: (s
   const t = useAlertsText();
   const { data: names = [] } = useQuery({
     queryKey: ["prom", "values", "__name__"],
-    queryFn: async () => (await ask<{ data: string[] }>("/api/v1/label/__name__/values")).data,
+    queryFn: async () => (await ask("/api/v1/label/__name__/values")).data,
     staleTime: 60_000,
   });
   const put = (part: Partial<Simple>) => onChange({ ...s, ...part });

@@ -28,7 +28,7 @@ export function useSilences() {
   useRefreshOn(["alerts"], ["silences"]);
   return useQuery({
     queryKey: ["silences"],
-    queryFn: () => ask<Silence[]>("/api/v2/silences"),
+    queryFn: () => ask("/api/v2/silences"),
     refetchInterval: 30_000,
   });
 }
@@ -56,7 +56,7 @@ export function useSilence() {
   const renew = useRenew();
   return useMutation({
     mutationFn: (w: Wanted) =>
-      send<{ silenceID: string }>("POST", "/api/v2/silences", {
+      send("POST", "/api/v2/silences", {
         ...(w.id === undefined ? {} : { id: w.id }),
         matchers: w.matchers,
         startsAt: new Date(w.from).toISOString(),
@@ -77,16 +77,17 @@ export function useExpire() {
   });
 }
 
+const acknowledgement = (target: string) =>
+  `/api/atoll/v1/alerts/${encodeURIComponent(target)}/acknowledge` as const;
+
 export function useAcknowledge() {
   const by = useName();
   const renew = useRenew();
   return useMutation({
     mutationFn: ({ target, comment, back }: { target: string; comment?: string; back?: boolean }) =>
-      send(
-        back ? "DELETE" : "POST",
-        `/api/atoll/v1/alerts/${encodeURIComponent(target)}/acknowledge`,
-        back ? undefined : { by, comment: comment ?? "" },
-      ),
+      back
+        ? send("DELETE", acknowledgement(target))
+        : send("POST", acknowledgement(target), { by, comment: comment ?? "" }),
     onError: (e) => notifications.show({ color: "red", message: e.message }),
     onSettled: renew,
   });
@@ -100,12 +101,12 @@ export type Rule = {
   lastError?: string;
   lastEvaluation: string;
   evaluationTime: number;
-  state?: "inactive" | "pending" | "firing";
+  state?: "unknown" | "inactive" | "pending" | "firing";
   duration?: number;
   keepFiringFor?: number;
   labels?: Record<string, string>;
   annotations?: Record<string, string>;
-  alerts?: { labels: Record<string, string>; state: string; activeAt: string; value: string }[];
+  alerts?: { labels: Record<string, string>; state: string; activeAt?: string; value: string }[] | null;
 };
 export type RuleGroup = { name: string; file: string; interval: number; rules: Rule[] };
 
@@ -113,14 +114,14 @@ export function useRules() {
   useRefreshOn(["alerts", "documents"], ["rules"]);
   return useQuery({
     queryKey: ["rules"],
-    queryFn: async () => (await ask<{ data: { groups: RuleGroup[] } }>("/api/v1/rules")).data.groups,
+    queryFn: async (): Promise<RuleGroup[]> => (await ask("/api/v1/rules")).data.groups,
     refetchInterval: 15_000,
   });
 }
 
 /** documentPath is where a shared document is. */
 export const documentPath = (kind: string, name: string) =>
-  `/api/atoll/v1/documents/${encodeURIComponent(kind)}/${encodeURIComponent(name)}`;
+  `/api/atoll/v1/documents/${encodeURIComponent(kind)}/${encodeURIComponent(name)}` as const;
 
 /** writeDocument writes over the version of tag, or anew where there is none: nobody's change is lost. */
 export async function writeDocument(path: string, text: string, tag: string | undefined): Promise<void> {

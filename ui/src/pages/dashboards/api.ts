@@ -1,11 +1,9 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { ask, Refusal, send } from "@/api/client";
+import { ask, fetched, Refusal, send } from "@/api/client";
 import { useRefreshOn } from "@/api/events";
 import { useAccess } from "@/api/session";
 import { useIslands } from "@/prom/hooks";
 import { type Dashboard, readDashboard, writeDashboard } from "./model";
-
-type Doc = { key: string; value?: string; time: string; modified: string; author: string };
 
 /** Listed is a dashboard by its name; place says where it is kept. */
 export type Listed = {
@@ -20,7 +18,7 @@ export type Listed = {
 export type Place = "network" | "browser";
 
 const base = "/api/atoll/v1/documents";
-const pathOf = (name: string) => `${base}/dashboard/${encodeURIComponent(name)}`;
+const pathOf = (name: string) => `${base}/dashboard/${encodeURIComponent(name)}` as const;
 const key = "atoll.dashboards";
 
 /** kept are the dashboards of this browser, by name; what is unreadable counts as none. */
@@ -49,7 +47,7 @@ export function useDashboards() {
   return useQuery({
     queryKey: ["documents", "dashboard", "list"],
     queryFn: async ({ signal }): Promise<Listed[]> => {
-      const answer = await ask<{ documents?: Doc[] }>(`${base}?prefix=dashboard/&values=true`, {
+      const answer = await ask(`${base}?prefix=dashboard/&values=true`, {
         signal,
       }).catch((e: unknown) => {
         if (none(e)) return { documents: [] };
@@ -61,7 +59,7 @@ export function useDashboards() {
       };
       return [
         ...(answer.documents ?? []).map((d) =>
-          listed(d.key.replace(/^dashboards\//, ""), d.value ?? "", "network", d.modified),
+          listed(d.key.replace(/^dashboard\//, ""), d.value ?? "", "network", d.modified),
         ),
         ...Object.entries(kept()).map(([name, text]) => listed(name, text, "browser")),
       ];
@@ -77,7 +75,7 @@ export function useDashboard(name: string, enabled: boolean) {
     queryKey: ["documents", "dashboard", "one", name],
     queryFn: async ({ signal }): Promise<Loaded | null> => {
       const local = kept()[name];
-      const found = await ask<Doc>(pathOf(name), { signal }).catch((e: unknown) => {
+      const found = await ask(pathOf(name), { signal }).catch((e: unknown) => {
         if (none(e)) return undefined;
         throw e;
       });
@@ -111,7 +109,7 @@ export function useKeeping() {
       if (place === "browser") keep(name, text);
       else {
         // Indented, so that the history's differences are lines people can read.
-        await ask(pathOf(name), {
+        await fetched(pathOf(name), {
           method: "PUT",
           body: text,
           headers: {

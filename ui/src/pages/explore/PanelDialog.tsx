@@ -6,8 +6,6 @@ import { Failed } from "@/parts/states";
 import type { View } from "./address";
 import { useExploreText } from "./text";
 
-type Listed = { documents?: { key: string }[]; items?: { key: string }[] };
-
 const panelOf: Record<View, string> = { chart: "timeseries", table: "table", heatmap: "heatmap" };
 
 /** PanelDialog asks which dashboard an expression is to be added to. */
@@ -25,10 +23,10 @@ export function PanelDialog({
   const t = useExploreText();
   const { data, error } = useQuery({
     queryKey: ["documents", "dashboard"],
-    queryFn: ({ signal }) => ask<Listed>("/api/atoll/v1/documents?prefix=dashboard/", { signal }),
+    queryFn: ({ signal }) => ask("/api/atoll/v1/documents?prefix=dashboard/", { signal }),
     enabled: opened,
   });
-  const names = (data?.items ?? data?.documents ?? []).map((d) => d.key.replace(/^dashboard\//, ""));
+  const names = (data?.documents ?? []).map((d) => d.key.replace(/^dashboard\//, ""));
   const to = (name: string) =>
     `/dashboards/${encodeURIComponent(name)}?${new URLSearchParams({ add: expr, type: panelOf[view] })}`;
   return (

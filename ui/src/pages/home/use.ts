@@ -1,14 +1,11 @@
 import { useQuery } from "@tanstack/react-query";
 import { $api, ask } from "@/api/client";
 import { useRefreshOn } from "@/api/events";
-import type { Peer } from "../islands/peers";
 import { data } from "../probes/api";
 import type { Row } from "../probes/model";
-import type { Doc } from "../settings/Documents";
-import { type Alert, jobs } from "./model";
+import { jobs } from "./model";
 
 type Vector = { result: { metric: Record<string, string>; value: [number, string] }[] };
-type Warning = { code: string; severity: string; title: string; text: string; remedy: string; since: string };
 type Verdicts = { verdicts: Row[]; leftOff?: number };
 
 const instant = (query: string) =>
@@ -20,7 +17,7 @@ export function useOverview() {
   const status = $api.useQuery("get", "/api/atoll/v1/status", {}, { refetchInterval: lately });
   const health = useQuery({
     queryKey: ["health"],
-    queryFn: () => ask<{ active: Warning[] }>("/api/atoll/v1/health"),
+    queryFn: () => ask("/api/atoll/v1/health"),
     refetchInterval: lately,
   });
   const targets = useQuery({
@@ -31,13 +28,13 @@ export function useOverview() {
   });
   const alerts = useQuery({
     queryKey: ["alerts", "active"],
-    queryFn: () => ask<Alert[]>("/api/v2/alerts?active=true&silenced=true&inhibited=true"),
+    queryFn: () => ask("/api/v2/alerts?active=true&silenced=true&inhibited=true"),
     refetchInterval: lately,
   });
   const joined = status.data?.network !== undefined && status.data.network !== null;
   const peers = useQuery({
     queryKey: ["mesh", "peers"],
-    queryFn: async () => (await ask<Peer[] | null>("/api/atoll/v1/mesh/peers")) ?? [],
+    queryFn: async () => (await ask("/api/atoll/v1/mesh/peers")) ?? [],
     refetchInterval: lately,
     enabled: joined,
   });
@@ -48,7 +45,7 @@ export function useOverview() {
   });
   const documents = useQuery({
     queryKey: ["documents"],
-    queryFn: async () => (await ask<{ documents: Doc[] }>("/api/atoll/v1/documents")).documents,
+    queryFn: async () => (await ask("/api/atoll/v1/documents")).documents,
     enabled: joined,
     staleTime: 30_000,
   });

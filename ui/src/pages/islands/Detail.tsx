@@ -99,8 +99,7 @@ function Deeds({ peer, onGone }: { peer: Peer; onGone: () => void }) {
   const { may } = useAccess();
   const [asking, setAsking] = useState<"revoke" | "promote" | undefined>();
   const ping = useMutation({
-    mutationFn: () =>
-      send<{ rtt_ms: number; path: string }>("POST", "/api/atoll/v1/mesh/ping", { name: peer.name }),
+    mutationFn: () => send("POST", "/api/atoll/v1/mesh/ping", { name: peer.name }),
   });
   return (
     <Stack gap="xs">
@@ -139,8 +138,7 @@ function Revoke({ peer, opened, onClose, onDone }: AskProps & { onDone: () => vo
   const queries = useQueryClient();
   const [reason, setReason] = useState("");
   const act = useMutation({
-    mutationFn: () =>
-      send<{ name: string; told: number }>("POST", "/api/atoll/v1/mesh/revoke", { name: peer.name, reason }),
+    mutationFn: () => send("POST", "/api/atoll/v1/mesh/revoke", { name: peer.name, reason }),
     onSuccess: async (done) => {
       notifications.show({ message: t.revoked(done.name, done.told) });
       onClose();
@@ -177,8 +175,7 @@ function Promote({ peer, opened, onClose }: AskProps) {
   const queries = useQueryClient();
   const demote = peer.primary === true;
   const act = useMutation({
-    mutationFn: () =>
-      send<{ note?: string }>("POST", "/api/atoll/v1/mesh/promote", { names: [peer.name], demote }),
+    mutationFn: () => send("POST", "/api/atoll/v1/mesh/promote", { names: [peer.name], demote }),
     onSuccess: async (done) => {
       notifications.show({ message: done.note ?? t.done });
       onClose();

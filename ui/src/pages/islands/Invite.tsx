@@ -31,7 +31,7 @@ export function Invite({ opened, onClose }: { opened: boolean; onClose: () => vo
   const [hours, setHours] = useState(24);
   const make = useMutation({
     mutationFn: () =>
-      send<{ token: string; expires: string }>("POST", "/api/atoll/v1/mesh/invite", {
+      send("POST", "/api/atoll/v1/mesh/invite", {
         role,
         labels: region === "" ? {} : { region },
         uses,

@@ -50,11 +50,11 @@ export default function Islands() {
   const { may } = useAccess();
   const network = useQuery({
     queryKey: ["mesh", "network"],
-    queryFn: () => ask<Network>("/api/atoll/v1/mesh/network"),
+    queryFn: () => ask("/api/atoll/v1/mesh/network"),
   });
   const peers = useQuery({
     queryKey: ["mesh", "peers"],
-    queryFn: async () => (await ask<Peer[] | null>("/api/atoll/v1/mesh/peers")) ?? [],
+    queryFn: async () => (await ask("/api/atoll/v1/mesh/peers")) ?? [],
     refetchInterval: 10_000,
     enabled: network.data?.joined === true,
   });
@@ -245,20 +245,17 @@ function PeerTable({ peers, onSelect }: { peers: readonly Peer[]; onSelect: (nam
 }
 
 type Budget = { name: string; unit: string; used: number; limit: number };
-type Warning = { code: string; severity: string; title: string; text: string; remedy: string; since: string };
-
 /** ThisIsland shows its budgets and what is wrong with it, each with what to do. */
 function ThisIsland() {
   const t = useIslandsText();
   const status = useQuery({
     queryKey: ["status"],
-    queryFn: () =>
-      ask<{ name: string; labels?: Record<string, string>; budgets: Budget[] }>("/api/atoll/v1/status"),
+    queryFn: () => ask("/api/atoll/v1/status"),
     refetchInterval: 15_000,
   });
   const health = useQuery({
     queryKey: ["health"],
-    queryFn: () => ask<{ active: Warning[] }>("/api/atoll/v1/health"),
+    queryFn: () => ask("/api/atoll/v1/health"),
     refetchInterval: 15_000,
   });
   useRefreshOn(["health"], ["health"]);

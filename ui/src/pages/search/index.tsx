@@ -6,7 +6,7 @@ import { Link, useNavigate, useSearchParams } from "react-router";
 import { ask } from "@/api/client";
 import { Empty, Failed, Labels, Loading, Mark, PageTitle } from "@/parts/states";
 import { texts } from "@/text/text";
-import { type Answer, type Found, marked, stateOfWord } from "./found";
+import { type Found, marked, stateOfWord } from "./found";
 import classes from "./search.module.css";
 
 const useText = texts(
@@ -79,7 +79,7 @@ export default function Search() {
   const answer = useQuery({
     queryKey: ["search", q, kind, scope],
     queryFn: ({ signal }) =>
-      ask<Answer>(
+      ask(
         `/api/atoll/v1/search?${new URLSearchParams({ q, scope, limit: "60", ...(kind === "" ? {} : { kind }) })}`,
         {
           signal,

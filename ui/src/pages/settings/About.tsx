@@ -8,22 +8,12 @@ import { useLanguage } from "@/text/text";
 import { ago, clock } from "@/text/time";
 import { useSettingsText } from "./text";
 
-type Status = {
-  name: string;
-  labels?: Record<string, string>;
-  version: { version: string; revision?: string; go_version?: string };
-  started_at: string;
-  config: { file: string; loaded_at: string; last_reload?: { ok: boolean; error?: string } };
-  data_dir: string;
-  rooms: { name: string; state: string; since: string; error?: string }[];
-};
-
 /** About says which island this is, what it runs on and how its parts are. */
 export function About() {
   const t = useSettingsText();
   const { language } = useLanguage();
   const { may } = useAccess();
-  const status = useQuery({ queryKey: ["status"], queryFn: () => ask<Status>("/api/atoll/v1/status") });
+  const status = useQuery({ queryKey: ["status"], queryFn: () => ask("/api/atoll/v1/status") });
   const reload = useMutation({
     mutationFn: async () => {
       const r = await fetch("/-/reload", { method: "POST", headers: headersFor("POST") });

@@ -8,16 +8,6 @@ import { useLanguage } from "@/text/text";
 import { clock } from "@/text/time";
 import { useSettingsText } from "./text";
 
-type Entry = {
-  time: string;
-  actor: string;
-  action: string;
-  subject: string;
-  detail?: string;
-  log: string;
-  seq: number;
-};
-
 /** Audit is what was done and by whom, the newest first. */
 export function Audit() {
   const t = useSettingsText();
@@ -26,7 +16,7 @@ export function Audit() {
   const pages = useInfiniteQuery({
     queryKey: ["audit"],
     queryFn: ({ pageParam }) =>
-      ask<{ items: Entry[]; next?: string }>(
+      ask(
         `/api/atoll/v1/audit?${new URLSearchParams({ limit: "200", ...(pageParam === "" ? {} : { before: pageParam }) })}`,
       ),
     initialPageParam: "",

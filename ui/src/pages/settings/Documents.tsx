@@ -41,6 +41,9 @@ export type Doc = {
 type Version = Doc & { until: string; reason?: string; void?: boolean };
 
 const base = "/api/atoll/v1/documents";
+const documentPath = (kind: string, name: string) =>
+  `${base}/${encodeURIComponent(kind)}/${encodeURIComponent(name)}` as const;
+type Path = ReturnType<typeof documentPath>;
 
 /** Documents lists what the islands of the network share. */
 export function Documents() {
@@ -50,7 +53,7 @@ export function Documents() {
   const navigate = useNavigate();
   const [params, setParams] = useSearchParams();
   const [adding, add] = useDisclosure(false);
-  const documents = useQuery({ queryKey: ["documents"], queryFn: () => ask<{ documents: Doc[] }>(base) });
+  const documents = useQuery({ queryKey: ["documents"], queryFn: () => ask(base) });
   useRefreshOn(["documents"], ["documents"]);
   if (documents.error instanceof Refusal && documents.error.status < 500)
     return <Empty title={t.noDocuments}>{t.noNetwork}</Empty>;
@@ -145,12 +148,12 @@ export function Document() {
   const { kind = "", name = "" } = useParams();
   const { may } = useAccess();
   const [params, setParams] = useSearchParams();
-  const path = `${base}/${encodeURIComponent(kind)}/${encodeURIComponent(name)}`;
+  const path = documentPath(kind, name);
   const history = useQuery({
     queryKey: ["documents", kind, name],
     queryFn: async () => {
       try {
-        return await ask<{ current?: Doc; versions: Version[] | null }>(`${path}/history`);
+        return await ask(`${path}/history`);
       } catch (e) {
         if (e instanceof Refusal && e.status === 404) return { versions: [] as Version[] };
         throw e;
@@ -254,7 +257,7 @@ function Edit({ path, current, onDone }: { path: string; current: Doc | undefine
   );
 }
 
-function Delete({ path, name, time }: { path: string; name: string; time: string }) {
+function Delete({ path, name, time }: { path: Path; name: string; time: string }) {
   const t = useSettingsText();
   const { may } = useAccess();
   const changed = useChanged();

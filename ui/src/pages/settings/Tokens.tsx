@@ -22,7 +22,8 @@ import { clock } from "@/text/time";
 import { Sure } from "./Sure";
 import { useSettingsText } from "./text";
 
-const scopes = ["read", "ingest", "silence", "acknowledge", "probe", "write", "administer"];
+const scopes = ["read", "ingest", "silence", "acknowledge", "probe", "write", "administer"] as const;
+type Scope = (typeof scopes)[number];
 const lifetimes = [7, 30, 90, 365];
 
 type Token = {
@@ -43,7 +44,7 @@ export function Tokens() {
   const [making, make] = useDisclosure(false);
   const tokens = useQuery({
     queryKey: ["tokens"],
-    queryFn: () => ask<{ items: Token[] }>("/api/atoll/v1/tokens"),
+    queryFn: () => ask("/api/atoll/v1/tokens"),
   });
   if (tokens.error) return <Failed error={tokens.error} retry={() => void tokens.refetch()} />;
   if (!tokens.data) return <Loading />;
@@ -129,11 +130,11 @@ function Revoke({ token }: { token: Token }) {
 function Make({ opened, onClose }: { opened: boolean; onClose: () => void }) {
   const t = useSettingsText();
   const queries = useQueryClient();
-  const [chosen, setChosen] = useState(["read"]);
+  const [chosen, setChosen] = useState<Scope[]>(["read"]);
   const [days, setDays] = useState("90");
   const act = useMutation({
     mutationFn: (form: FormData) =>
-      send<Token>("POST", "/api/atoll/v1/tokens", {
+      send("POST", "/api/atoll/v1/tokens", {
         name: String(form.get("name")),
         scopes: chosen,
         expires_seconds: Number(days) * 86_400,
@@ -163,7 +164,13 @@ function Make({ opened, onClose }: { opened: boolean; onClose: () => void }) {
         >
           <Stack>
             <TextInput name="name" label={t.name} required autoComplete="off" />
-            <MultiSelect label={t.scopes} data={scopes} value={chosen} onChange={setChosen} required />
+            <MultiSelect
+              label={t.scopes}
+              data={scopes}
+              value={chosen}
+              onChange={(chosen) => setChosen(scopes.filter((s) => chosen.includes(s)))}
+              required
+            />
             <Select
               label={t.lifetime}
               data={lifetimes.map((d) => ({ value: String(d), label: t.days(d) }))}

@@ -31,7 +31,7 @@ export function Users() {
   const [adding, add] = useDisclosure(false);
   const users = useQuery({
     queryKey: ["users"],
-    queryFn: () => ask<{ items: User[] }>("/api/atoll/v1/users"),
+    queryFn: () => ask("/api/atoll/v1/users"),
   });
   if (users.error) return <Failed error={users.error} retry={() => void users.refetch()} />;
   if (!users.data) return <Loading />;
