@@ -89,4 +89,9 @@ test("a rule is written, previewed, corrected and saved", async ({ signedIn: pag
   await page.getByRole("link", { name: new RegExp(name) }).click();
   await page.getByRole("link", { name: "Edit" }).click();
   await expect(page.getByLabel("Threshold")).toHaveValue("2");
+
+  // The rule is everybody's, and so the other islands find the same.
+  await page.goto(`/alerts?q=${name}`);
+  const others = page.getByRole("region", { name: "On other islands" });
+  await expect(others.getByText(/frankfurt.*singapore|singapore.*frankfurt/)).toBeVisible({ timeout: 30_000 });
 });

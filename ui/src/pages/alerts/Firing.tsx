@@ -4,6 +4,7 @@ import { Link, useSearchParams } from "react-router";
 import { Empty, Failed, Loading } from "@/parts/states";
 import classes from "./alerts.module.css";
 import { useGroups } from "./api";
+import { Elsewhere } from "./Elsewhere";
 import { GroupCard } from "./GroupCard";
 import { type Group as FiringGroup, mentions } from "./model";
 import { useAlertsText } from "./text";
@@ -87,6 +88,7 @@ export function Firing() {
         </div>
       )}
       {shown.length > 200 && <Text c="dimmed">{t.moreLeft(shown.length - 200)}</Text>}
+      <Elsewhere q={q} />
     </Stack>
   );
 }
