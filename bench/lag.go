@@ -114,11 +114,11 @@ func (j job) scrapeEvenly(ctx context.Context, f folder, sent chan<- sentUntil) 
 		// Whole requests, as many as are due by now.
 		due := (n%parts + 1) * j.Fleet.Series / parts / fleetRequest * fleetRequest
 		for from < due {
-			var bodies [][]byte
-			bodies, from = shop.requests(from, 1, now.UnixMilli(), float64(now.UnixMilli()/10))
-			if err := f.push(bodies[0]); err != nil {
+			body := shop.requests(now.UnixMilli(), float64(now.UnixMilli()/10), from)[0]
+			if err := f.push(body); err != nil {
 				return err
 			}
+			from = min(from+fleetRequest, j.Fleet.Series)
 			last = time.Now()
 		}
 		if from >= j.Fleet.Series {

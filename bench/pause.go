@@ -18,12 +18,10 @@ func (j job) pause() (r result, err error) {
 		return r, err
 	}
 	defer f.close()
-	clock, shop := newScrapes(), &shop{fleet: j.Fleet}
+	clock, crew := newScrapes(), newCrew(j)
 	clock.live = true
-	alone := j
-	alone.Cores = 1 // the other one is for the probe
 	for range j.Rounds {
-		if _, err := j.round(f, clock, shop); err != nil {
+		if _, err := j.round(f, clock, crew); err != nil {
 			return r, err
 		}
 	}
@@ -37,7 +35,7 @@ func (j job) pause() (r result, err error) {
 				return
 			}
 			var one result
-			one, err = alone.round(f, clock, shop)
+			one, err = j.round(f, clock, crew[:1]) // the other core is for the probe
 			r.Samples += one.Samples
 		}
 	}()
@@ -51,9 +49,9 @@ func (j job) probe(ctx context.Context, f folder) (longest []time.Duration, err 
 	probes := &shop{fleet: fleet{Series: probeSeries, Groups: j.Fleet.Groups, From: j.Fleet.From + j.Fleet.Series}}
 	window, worst := time.Now().Truncate(j.Interval), time.Duration(-1)
 	for v := 0.0; ctx.Err() == nil; v++ {
-		bodies, _ := probes.requests(0, 1, time.Now().UnixMilli(), v)
+		body := probes.requests(time.Now().UnixMilli(), v, 0)[0]
 		start := time.Now()
-		if err := f.push(bodies[0]); err != nil {
+		if err := f.push(body); err != nil {
 			return nil, err
 		}
 		took := time.Since(start)

@@ -29,19 +29,16 @@ type shop struct {
 	plain, packed, series, label, text []byte
 }
 
-// requests returns up to most bodies with a sample at t of each series from from
-// on, and the first series that is not among them. They hold until the next call.
-func (s *shop) requests(from, most int, t int64, v float64) (bodies [][]byte, next int) {
-	n := 0
-	for ; n < most && from < s.fleet.Series; n++ {
+// requests returns bodies with a sample at t of each series, those that begin with
+// the ones named. They hold until the next call.
+func (s *shop) requests(t int64, v float64, from ...int) (bodies [][]byte) {
+	for n, first := range from {
 		if n == len(s.bodies) {
 			s.bodies = append(s.bodies, nil)
 		}
-		to := min(from+fleetRequest, s.fleet.Series)
-		s.bodies[n] = s.encode(s.bodies[n], from, to, t, v)
-		from = to
+		s.bodies[n] = s.encode(s.bodies[n], first, min(first+fleetRequest, s.fleet.Series), t, v)
 	}
-	return s.bodies[:n], from
+	return s.bodies[:len(from)]
 }
 
 // encode writes the protobuf by itself: a million labels.Labels would stand in the

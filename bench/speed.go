@@ -1,8 +1,12 @@
 package main
 
 import (
+	"errors"
+	"math/rand/v2"
 	"runtime"
 	"runtime/debug"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -11,8 +15,11 @@ import (
 
 // speed pushes as fast as it goes, in one window.
 func (j job) speed() (r result, err error) {
-	clock, shop := newScrapes(), &shop{fleet: j.Fleet}
-	shop.requests(0, ahead, clock.t, clock.v) // its memory is not theirs
+	clock, crew := newScrapes(), newCrew(j)
+	deal(crew, 0, j.Fleet.Series)
+	for _, s := range crew { // their memory is not the folders'
+		s.make(clock)
+	}
 	before := heap()
 	f, err := folders[j.Who](j)
 	if err != nil {
@@ -20,13 +27,13 @@ func (j job) speed() (r result, err error) {
 	}
 	defer f.close()
 	for range j.Rounds {
-		if _, err := j.round(f, clock, shop); err != nil {
+		if _, err := j.round(f, clock, crew); err != nil {
 			return r, err
 		}
 	}
 	r.Heap = heap() - before
 	for start := time.Now(); time.Since(start) < j.Duration; {
-		one, err := j.round(f, clock, shop)
+		one, err := j.round(f, clock, crew)
 		if err != nil {
 			return r, err
 		}
@@ -63,12 +70,11 @@ const ahead = 200
 
 // round pushes one sample of each series. Requests are made beforehand, some at a
 // time, and their making is not counted.
-func (j job) round(f folder, clock *scrapes, shop *shop) (r result, err error) {
+func (j job) round(f folder, clock *scrapes, crew []*sender) (r result, err error) {
 	clock.next()
-	for from := 0; from < j.Fleet.Series; {
-		var bodies [][]byte
-		bodies, from = shop.requests(from, ahead, clock.t, clock.v)
-		one, err := pushAll(f, bodies, j.Cores)
+	for from := 0; from < j.Fleet.Series; from += ahead * fleetRequest {
+		deal(crew, from, j.Fleet.Series)
+		one, err := pushAll(f, crew, clock)
 		if err != nil {
 			return r, err
 		}
@@ -80,25 +86,80 @@ func (j job) round(f folder, clock *scrapes, shop *shop) (r result, err error) {
 	return r, nil
 }
 
-// pushAll pushes the bodies from as many goroutines as there are cores, each the
-// next one that nobody has taken.
-func pushAll(f folder, bodies [][]byte, workers int) (r result, err error) {
-	mallocs, cpu, wall := allocated(), cpuTime(), time.Now()
-	var next atomic.Int64
-	errs := make(chan error, workers)
-	for range workers {
+// sender makes requests and pushes them, on one thread: as with a receiver that reads
+// its requests from sockets they are in the cache of the core that decodes them.
+type sender struct {
+	shop   shop
+	share  []int // first series of its requests
+	bodies [][]byte
+	next   atomic.Int64 // of the bodies, that nobody has taken
+}
+
+// newCrew is a sender for each core.
+func newCrew(j job) []*sender {
+	crew := make([]*sender, j.Cores)
+	for i := range crew {
+		crew[i] = &sender{shop: shop{fleet: j.Fleet}}
+	}
+	return crew
+}
+
+// deal gives each sender as many of the requests from a series on, in their order but
+// others each time: no series is any core's own.
+func deal(crew []*sender, from, series int) {
+	n := min(ahead, (series-from+fleetRequest-1)/fleetRequest)
+	for _, s := range crew {
+		s.share = s.share[:0]
+	}
+	for i, k := range rand.Perm(n) {
+		s := crew[i%len(crew)]
+		s.share = append(s.share, from+k*fleetRequest)
+	}
+	for _, s := range crew {
+		slices.Sort(s.share)
+	}
+}
+
+func (s *sender) make(clock *scrapes) {
+	s.bodies = s.shop.requests(clock.t, clock.v, s.share...)
+	s.next.Store(0)
+}
+
+// push pushes what the sender has made and nobody has taken.
+func (s *sender) push(f folder) error {
+	for i := s.next.Add(1) - 1; i < int64(len(s.bodies)); i = s.next.Add(1) - 1 {
+		if err := f.push(s.bodies[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pushAll lets a crew make requests and then push them: each its own, and when it has
+// none the others'.
+func pushAll(f folder, crew []*sender, clock *scrapes) (r result, err error) {
+	var made sync.WaitGroup
+	begin, errs := make(chan struct{}), make(chan error, len(crew))
+	for i, s := range crew {
+		made.Add(1)
 		go func() {
+			runtime.LockOSThread()
+			s.make(clock)
+			made.Done()
+			<-begin
 			var err error
-			for i := next.Add(1) - 1; i < int64(len(bodies)) && err == nil; i = next.Add(1) - 1 {
-				err = f.push(bodies[i])
+			for k := range crew {
+				err = errors.Join(err, crew[(i+k)%len(crew)].push(f))
 			}
+			runtime.UnlockOSThread()
 			errs <- err
 		}()
 	}
-	for range workers {
-		if e := <-errs; e != nil {
-			err = e
-		}
+	made.Wait()
+	mallocs, cpu, wall := allocated(), cpuTime(), time.Now()
+	close(begin)
+	for range crew {
+		err = errors.Join(err, <-errs)
 	}
 	r = result{CPU: cpuTime() - cpu, Wall: time.Since(wall)}
 	r.Allocs = float64(allocated() - mallocs)
