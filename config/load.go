@@ -407,7 +407,9 @@ func (l *loader) resolve(src source, root *yaml.Node, c *Config) {
 	} {
 		*path = src.join(*path)
 	}
-	c.HTTP.WebConfig = src.join(c.HTTP.WebConfig)
+	for _, path := range []*string{&c.HTTP.WebConfig, &c.HTTP.TLS.CertFile, &c.HTTP.TLS.KeyFile, &c.HTTP.TLS.ACME.CAFile} {
+		*path = src.join(*path)
+	}
 	c.Probe.Evidence.Dir = src.join(c.Probe.Evidence.Dir)
 	c.Query.LogFile = src.join(c.Query.LogFile)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/atoll-mesh/atoll/decode"
 	"github.com/atoll-mesh/atoll/flow"
+	"github.com/atoll-mesh/atoll/portal/secure"
 )
 
 // leaves looks at the files that single values name: certificates and secrets.
@@ -179,12 +180,9 @@ func (l *loader) advise(src source, root *yaml.Node, c *Config) {
 	if disk && c.Store.Retention.Time == 0 && forever {
 		l.warn(src, reserve, "budget.disk.max", "is the only bound, because store.retention.time is 0: samples are deleted when the store has grown to %s", c.Budget.Disk.Max)
 	}
-	if slices.ContainsFunc(c.HTTP.Listen, notLoopback) && c.HTTP.WebConfig == "" {
-		at, exact := decode.At(root, "http.listen")
-		if !exact {
-			at = root
-		}
-		l.warn(src, at, "http.listen", "answers to other machines without TLS or a password; name a file in http.web_config, or listen on 127.0.0.1 behind a proxy that checks who asks")
+	if slices.ContainsFunc(c.HTTP.Listen, notLoopback) && c.HTTP.TLS.Mode == secure.Off {
+		at, _ := decode.At(root, "http.tls.mode")
+		l.warn(src, at, "http.tls.mode", "other machines send passwords and tokens in the clear; remove it, and they are answered with a certificate that the island makes, or listen on 127.0.0.1 behind a proxy")
 	}
 }
 

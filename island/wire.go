@@ -271,7 +271,7 @@ func (i *Island) newPortal(r *rooms, cfg *config.Config) (*portal.Portal, error)
 		"GET " + overview.Path:             overview.New(i.overview),
 	})
 	return portal.New(portal.Options{
-		Config: cfg.HTTP, Logger: i.room("portal"), Registerer: i.registry, Gatherer: i.gatherer,
+		Config: cfg.HTTP, Dir: cfg.Island.DataDir, Logger: i.room("portal"), Registerer: i.registry, Gatherer: i.gatherer,
 		Health: i.health, Ready: i.isReady, Reload: i.Reload, Quit: i.stopSoon, Status: i.status,
 		Routes: routes, Access: r.access,
 	})

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/atoll-mesh/atoll/portal/access"
+	"github.com/atoll-mesh/atoll/portal/secure"
 )
 
 // Config says where and how the island answers over HTTP.
@@ -20,9 +21,11 @@ type Config struct {
 	// Listen holds host:port addresses. Port 0 takes any free port.
 	Listen []string `yaml:"listen,omitempty"`
 	// WebConfig is a file with TLS certificates, client authentication and users
-	// in the exporter toolkit's format. It is read again while running. Empty:
-	// plain HTTP for everybody who reaches an address of Listen.
+	// in the exporter toolkit's format. It is read again while running. Its TLS
+	// stands in for TLS.
 	WebConfig string `yaml:"web_config,omitempty"`
+	// TLS says how addresses are encrypted. Left out: all but loopback.
+	TLS secure.Config `yaml:"tls,omitempty"`
 	// ExternalURL is how people reach the island, for links in notifications.
 	// Empty: http://HOST:PORT of the first address.
 	ExternalURL string `yaml:"external_url,omitempty"`
@@ -53,6 +56,7 @@ func Default() Config {
 		ReadTimeout:     model.Duration(5 * time.Minute),
 		ShutdownTimeout: model.Duration(10 * time.Second),
 		MaxConnections:  512,
+		TLS:             secure.Default(),
 		Config:          access.Default(),
 	}
 }
@@ -84,6 +88,9 @@ func (c Config) Validate() error {
 	}
 	if c.MaxConnections < 1 {
 		errs = append(errs, fmt.Errorf("http.max_connections: %d: must be at least 1, the default is 512", c.MaxConnections))
+	}
+	if err := c.TLS.Validate(); err != nil {
+		errs = append(errs, err)
 	}
 	if err := c.Config.Validate(); err != nil {
 		errs = append(errs, err)

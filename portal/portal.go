@@ -19,12 +19,16 @@ import (
 
 	"github.com/atoll-mesh/atoll/health"
 	"github.com/atoll-mesh/atoll/portal/access"
+	"github.com/atoll-mesh/atoll/portal/secure"
 )
 
 // Options is what island hands over. Only Config is needed; what is nil is
 // either left out (Reload, Quit, Status: 404) or always well (Ready, Healthy).
 type Options struct {
-	Config     Config
+	Config Config
+	// Dir keeps keys and certificates; empty: what the island makes itself is kept
+	// in memory only.
+	Dir        string
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 	// Gatherer is served at /metrics.
@@ -65,6 +69,7 @@ type Portal struct {
 	mu        sync.Mutex
 	config    Config // what runs
 	listeners []net.Listener
+	tls       *secure.TLS // nil where all is plain, or the web config file has it
 }
 
 // New checks the configuration and the routes. It takes no port.
@@ -115,6 +120,9 @@ func (p *Portal) Listen() error {
 		return nil
 	}
 	if err := checkWebConfig(p.config.WebConfig); err != nil {
+		return err
+	}
+	if err := p.encryptLocked(); err != nil {
 		return err
 	}
 	for i, addr := range p.config.Listen {
@@ -189,6 +197,9 @@ func (p *Portal) Prepare(next Config) (commit, discard func(), err error) {
 	if err := checkWebConfig(next.WebConfig); err != nil {
 		return nil, nil, err
 	}
+	if err := next.oneTLS(); err != nil {
+		return nil, nil, err
+	}
 	commit = func() {
 		p.pprof.Store(next.Pprof)
 		p.mu.Lock()
@@ -209,6 +220,9 @@ func (c Config) fixed(next Config) error {
 	}
 	if c.WebConfig != next.WebConfig {
 		refuse("web_config", fmt.Sprintf("%q", c.WebConfig), fmt.Sprintf("%q", next.WebConfig))
+	}
+	if !reflect.DeepEqual(c.TLS, next.TLS) {
+		errs = append(errs, errors.New("http.tls: cannot change while running, but for the contents of its files; restart the island for it"))
 	}
 	if c.ExternalURL != next.ExternalURL {
 		refuse("external_url", fmt.Sprintf("%q", c.ExternalURL), fmt.Sprintf("%q", next.ExternalURL))
@@ -235,7 +249,7 @@ func (c Config) fixed(next Config) error {
 // A wildcard host is shown as localhost. Nil before Listen without external URL.
 func (p *Portal) URL() *url.URL {
 	p.mu.Lock()
-	cfg := p.config
+	cfg, tls := p.config, p.tls
 	p.mu.Unlock()
 	if u, err := cfg.externalURL(); err == nil && u != nil {
 		return u
@@ -244,11 +258,13 @@ func (p *Portal) URL() *url.URL {
 	if err != nil {
 		return nil
 	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+	ip := net.ParseIP(host)
+	if ip != nil && ip.IsUnspecified() {
 		host = "localhost"
 	}
 	scheme := "http"
-	if servesTLS(cfg.WebConfig) {
+	local := host == "localhost" || ip != nil && ip.IsLoopback()
+	if servesTLS(cfg.WebConfig) || tls != nil && !(local && tls.SparesLoopback()) {
 		scheme = "https"
 	}
 	return &url.URL{Scheme: scheme, Host: net.JoinHostPort(host, port)}

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/atoll-mesh/atoll/health"
+	"github.com/atoll-mesh/atoll/portal/secure"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -349,6 +350,7 @@ func TestPrepareRefusesByName(t *testing.T) {
 	next.Listen = []string{"127.0.0.1:1"}
 	next.WebConfig = "web.yml"
 	next.ExternalURL = "https://atoll.example.com"
+	next.TLS.Mode = secure.SelfSigned
 	next.AdminAPI = true
 	next.ReadTimeout = model.Duration(time.Second)
 	next.ShutdownTimeout = model.Duration(time.Minute)
@@ -360,7 +362,7 @@ func TestPrepareRefusesByName(t *testing.T) {
 	for _, want := range []string{
 		"http.listen: cannot change while running: is [127.0.0.1:0], would be [127.0.0.1:1]",
 		`http.web_config: cannot change while running: is "", would be "web.yml"`,
-		"http.external_url", "http.admin_api: cannot change while running: is false, would be true",
+		"http.tls: cannot change while running", "http.external_url", "http.admin_api: cannot change while running: is false, would be true",
 		"http.read_timeout: cannot change while running: is 5m, would be 1s",
 		"http.shutdown_timeout", "http.max_connections: cannot change while running: is 512, would be 7",
 	} {

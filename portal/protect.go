@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/atoll-mesh/atoll/portal/secure"
 )
 
 // protect wraps the routes, from the outside in: measure and recover, refuse
@@ -45,7 +47,7 @@ func withHeaders(next http.Handler) http.Handler {
 func (p *Portal) ownHost(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		addr, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-		if addr == nil || r.TLS != nil || !isLoopback(addr) || p.isOwnHost(r.Host) {
+		if addr == nil || r.TLS != nil || !secure.Loopback(addr) || p.isOwnHost(r.Host) {
 			next.ServeHTTP(w, r)
 			return
 		}

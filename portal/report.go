@@ -90,6 +90,9 @@ func (r *Report) WriteText(out io.Writer) error {
 		fmt.Fprintf(t, "last reload\trefused %s\n", last.At.Local().Format(time.DateTime))
 	}
 	fmt.Fprintf(t, "data\t%s\n", s.DataDir)
+	if s.TLS != nil {
+		fmt.Fprintf(t, "certificate\t%s\n", tlsText(s.TLS))
+	}
 	fmt.Fprintf(t, "network\t%s\n", s.Network.text())
 	fmt.Fprintf(t, "series in memory\t%d\n", s.HeadSeries)
 	fmt.Fprintf(t, "samples stored\t%.0f a second\n", s.SamplesPerSecond)

@@ -122,6 +122,7 @@ func (p *Portal) serveStatus(w http.ResponseWriter, _ *http.Request) {
 	s := p.opts.Status()
 	s.Ready = p.isReady()
 	s.Addresses = p.Addrs()
+	s.TLS = p.tlsStatus()
 	p.answerJSON(w, s)
 }
 

@@ -7,14 +7,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/prometheus/exporter-toolkit/web"
-	"go.yaml.in/yaml/v2"
 	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/atoll-mesh/atoll/portal/secure"
 )
 
 // Run answers requests until ctx ends, then lets those in flight finish within
@@ -25,7 +25,7 @@ func (p *Portal) Run(ctx context.Context) error {
 		return err
 	}
 	p.mu.Lock()
-	cfg, listeners := p.config, p.listeners
+	cfg, listeners, tls := p.config, p.listeners, p.tls
 	p.mu.Unlock()
 	defer p.Close()
 
@@ -39,7 +39,7 @@ func (p *Portal) Run(ctx context.Context) error {
 		// One server per address: the toolkit wraps a server's handler in place.
 		srv := p.server(requests, cfg)
 		servers = append(servers, srv)
-		group.Go(func() error { return p.serve(l, srv, cfg) })
+		group.Go(func() error { return p.serve(l, srv, cfg, tls) })
 	}
 	group.Go(func() error {
 		<-gctx.Done()
@@ -70,16 +70,11 @@ func (p *Portal) countConnection(_ net.Conn, state http.ConnState) {
 	}
 }
 
-func (p *Portal) serve(l net.Listener, srv *http.Server, cfg Config) error {
-	tls := servesTLS(cfg.WebConfig)
-	p.log.Info("listening", "address", l.Addr().String(), "tls", tls, "web_config", cfg.WebConfig)
-	if !tls && !isLoopback(l.Addr()) {
-		p.log.Warn("address is reachable from other machines without TLS", "address", l.Addr().String(),
-			"remedy", "set http.web_config, or listen on 127.0.0.1 behind a proxy")
-	}
+func (p *Portal) serve(l net.Listener, srv *http.Server, cfg Config, tls *secure.TLS) error {
+	p.sayListening(l.Addr(), cfg, tls)
 	flags := &web.FlagConfig{WebConfigFile: &cfg.WebConfig}
 	toolkitLog := slog.New(quieter{Handler: p.log.Handler(), level: slog.LevelWarn})
-	err := web.Serve(netutil.LimitListener(l, cfg.MaxConnections), srv, flags, toolkitLog)
+	err := web.Serve(tls.Wrap(netutil.LimitListener(l, cfg.MaxConnections)), srv, flags, toolkitLog)
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
@@ -118,25 +113,6 @@ func (p *Portal) stop(servers []*http.Server, timeout time.Duration, endRequests
 
 // afterCut bounds the wait for handlers whose request was cancelled.
 const afterCut = 5 * time.Second
-
-func isLoopback(addr net.Addr) bool {
-	tcp, ok := addr.(*net.TCPAddr)
-	return ok && tcp.IP.IsLoopback()
-}
-
-// servesTLS reads the toolkit's file; one that cannot be read is reported by
-// Listen and Prepare, here it counts as plain.
-func servesTLS(path string) bool {
-	if path == "" {
-		return false
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return false
-	}
-	var c web.Config
-	return yaml.Unmarshal(text, &c) == nil && c.TLSConfig.IsEnabled()
-}
 
 // quieter drops records below a level: the toolkit says twice what serve says.
 type quieter struct {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/atoll-mesh/atoll/health"
+	"github.com/atoll-mesh/atoll/portal/secure"
 )
 
 // Status is what GET /api/atoll/v1/status answers: how one island is. Times are
@@ -25,7 +26,9 @@ type Status struct {
 	// Addresses are host:port, as bound; the portal fills them in.
 	Addresses   []string `json:"addresses"`
 	ExternalURL string   `json:"external_url,omitempty"`
-	DataDir     string   `json:"data_dir"`
+	// TLS is nil where all addresses are plain, or http.web_config has the certificate.
+	TLS     *secure.Status `json:"tls,omitempty"`
+	DataDir string         `json:"data_dir"`
 
 	// Network is nil while the island belongs to none.
 	Network *NetworkStatus `json:"network,omitempty"`

@@ -11,12 +11,13 @@ import (
 	"go.yaml.in/yaml/v2"
 
 	"github.com/atoll-mesh/atoll/portal/access"
+	"github.com/atoll-mesh/atoll/portal/secure"
 )
 
 // zone says where a request came in and whether http.web_config has asked who it is.
 func (p *Portal) zone(r *http.Request) access.Zone {
 	addr, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	z := access.Zone{Loopback: addr != nil && isLoopback(addr)}
+	z := access.Zone{Loopback: addr != nil && secure.Loopback(addr)}
 	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
 		z.Authenticated, z.User = true, r.TLS.VerifiedChains[0][0].Subject.CommonName
 	}
