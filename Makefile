@@ -14,7 +14,7 @@ GOTESTSUM := go run gotest.tools/gotestsum@v1.13.0
 # plays them.
 UNSTEADY := TestCrowd
 
-.PHONY: help run lab build test test-unit test-ui test-flows screens test-e2e test-lab test-long others vet lint bench fuzz ui generate clean
+.PHONY: help run lab build test test-unit test-ui test-flows ui-speed screens test-e2e test-lab test-long others vet lint bench fuzz ui generate clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ test-flows: build ## the portal's flows in Chromium against three real islands
 	@[ -x "$(CHROMIUM)" ] || { [ "$$(id -u)" = 0 ] && apt-get install -y -qq --no-install-recommends chromium; } || true
 	@if [ -x "$(CHROMIUM)" ]; then cd ui && npx --no-install playwright test; \
 	else echo "SKIP the portal's flows: no Chromium at $(CHROMIUM); install it, or name one with ATOLL_CHROMIUM"; fi
+
+ui-speed: build ## how fast the portal is in Chromium: figures for docs/benchmarks.md
+	cd ui && ATOLL_SPEED=1 npx --no-install playwright test --retries 0 speed | grep -e SPEED -e passed -e failed
 
 screens: build ## take the pictures in docs/screens anew
 	rm -rf docs/screens

@@ -103,7 +103,7 @@ export function TimeChart(props: Props) {
   }, [hidden, series]);
 
   return (
-    <figure className={classes.figure} aria-label={label}>
+    <figure className={classes.figure} aria-label={label} data-points={data.times.length}>
       <div ref={measured}>
         <div ref={mount} className={classes.plot} style={{ height }} />
       </div>
@@ -249,6 +249,9 @@ function drawBands(u: uPlot, bands: readonly Band[], threshold: number | undefin
 /** tooltip tells the values under the cursor, the nearest line first. */
 function tooltip(write: (v: number) => string): uPlot.Plugin {
   let box: HTMLDivElement;
+  // Charts of one group share the cursor; only the one under the pointer tells values,
+  // for twenty boxes laid out at each move are what makes a page stutter.
+  let here = false;
   return {
     hooks: {
       init: [
@@ -257,7 +260,11 @@ function tooltip(write: (v: number) => string): uPlot.Plugin {
           box.className = classes.tooltip as string;
           box.hidden = true;
           u.over.append(box);
+          u.over.addEventListener("mouseenter", () => {
+            here = true;
+          });
           u.over.addEventListener("mouseleave", () => {
+            here = false;
             box.hidden = true;
           });
         },
@@ -265,7 +272,7 @@ function tooltip(write: (v: number) => string): uPlot.Plugin {
       setCursor: [
         (u) => {
           const { idx, left = -1, top = -1 } = u.cursor;
-          if (idx === null || idx === undefined || left < 0) {
+          if (!here || idx === null || idx === undefined || left < 0) {
             box.hidden = true;
             return;
           }

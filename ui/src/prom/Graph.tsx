@@ -1,10 +1,11 @@
 import { Anchor, Card, Group, Text } from "@mantine/core";
 import { useQueries } from "@tanstack/react-query";
-import { useMemo } from "react";
+import { useEffect, useMemo, useState } from "react";
 import { Link } from "react-router";
 import { TimeChart } from "@/chart/TimeChart";
 import type { Unit } from "@/chart/units";
 import { Failed, Loading } from "@/parts/states";
+import { useSeen } from "@/parts/useSeen";
 import { writeRange } from "@/range/range";
 import type { Timeline } from "@/range/useRange";
 import { texts } from "@/text/text";
@@ -41,6 +42,9 @@ type Props = {
 export function Graph({ spec, scope, timeline, group, height = 190 }: Props) {
   const t = useText();
   const { span } = timeline;
+  const { ref, seen } = useSeen();
+  // Where nothing is drawn nothing can be seen: it goes on asking.
+  const [nothing, setNothing] = useState(false);
   const answers = useQueries({
     queries: spec.queries.map((q) => ({
       queryKey: ["prom", "range", q.expr, span.from, span.to, span.step, writeScope(scope)],
@@ -49,6 +53,7 @@ export function Graph({ spec, scope, timeline, group, height = 190 }: Props) {
       staleTime: 60_000,
       gcTime: 60_000,
       refetchOnWindowFocus: false,
+      enabled: seen || nothing,
     })),
   });
   const stamp = answers.map((a) => a.dataUpdatedAt).join(" ");
@@ -64,12 +69,16 @@ export function Graph({ spec, scope, timeline, group, height = 190 }: Props) {
   );
   const error = answers.find((a) => a.error)?.error;
   const pending = answers.some((a) => a.isPending);
-  if (!pending && !error && series.length === 0) return null;
+  const empty = !pending && !error && series.length === 0;
+  useEffect(() => setNothing(empty), [empty]);
+  if (empty) return null;
+  // The axis moves when the values do: a chart is drawn once for each answer.
+  const shown = answers.find((a) => a.data)?.data?.span ?? span;
   const address = writeRange(new URLSearchParams(), timeline.range);
   for (const q of spec.queries) address.append("expr", q.expr);
   address.set("scope", writeScope(scope));
   return (
-    <Card padding="sm" component="section" aria-label={spec.title}>
+    <Card ref={ref} padding="sm" component="section" aria-label={spec.title}>
       <Group justify="space-between" mb={4} wrap="nowrap">
         <Text fw={600} size="sm">
           {spec.title}
@@ -85,8 +94,8 @@ export function Graph({ spec, scope, timeline, group, height = 190 }: Props) {
       ) : (
         <TimeChart
           series={series}
-          from={span.from}
-          to={span.to}
+          from={shown.from}
+          to={shown.to}
           unit={spec.unit}
           stacked={spec.stacked ?? false}
           height={height}

@@ -40,14 +40,22 @@ async function question(path: string, expr: string, scope: Scope, params: Params
   return read(wire, performance.now() - began);
 }
 
+/** RangeAnswer is an answer with the span that it is about. */
+export type RangeAnswer = Answer & { span: Span };
+
 /** askRange asks for an expression's values over a span. */
-export function askRange(expr: string, span: Span, scope: Scope, signal?: AbortSignal): Promise<Answer> {
+export async function askRange(
+  expr: string,
+  span: Span,
+  scope: Scope,
+  signal?: AbortSignal,
+): Promise<RangeAnswer> {
   const params = {
     start: String(span.from / 1000),
     end: String(span.to / 1000),
     step: String(span.step),
   };
-  return question("/api/v1/query_range", expr, scope, params, signal);
+  return { ...(await question("/api/v1/query_range", expr, scope, params, signal)), span };
 }
 
 /** askInstant asks for an expression's value at a moment (ms since 1970). */

@@ -35,6 +35,8 @@ export function useMetricNames(scope: Scope) {
     queryKey: ["prom", "names", writeScope(scope)],
     queryFn: ({ signal }) => askLabelValues("__name__", scope, [], undefined, signal),
     staleTime: 60_000,
+    // An island that has just begun soon has more of them.
+    refetchInterval: 60_000,
   });
 }
 

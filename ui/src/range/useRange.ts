@@ -17,13 +17,17 @@ export type Timeline = {
   renew: () => void;
 };
 
-/** useRange reads and writes the range of the view's address. */
-export function useRange(fallback = "1h"): Timeline {
+/**
+ * useRange reads and writes the range of the view's address. live is how often the
+ * view asks again where its address does not say it.
+ */
+export function useRange(fallback = "1h", live = ""): Timeline {
   const [params, setParams] = useSearchParams();
   const navigate = useNavigate();
   const [now, setNow] = useState(() => Date.now());
   const [zooms, setZooms] = useState(0);
-  const refresh = params.get("refresh") ?? "";
+  const said = params.get("refresh") ?? live;
+  const refresh = said === "off" ? "" : said;
   const step = secondsOf(params.get("step") ?? "");
   const key = `${params.get("range")} ${params.get("from")} ${params.get("to")}`;
   const range = useMemo(() => readRange(params, fallback), [key, fallback]);
@@ -62,13 +66,13 @@ export function useRange(fallback = "1h"): Timeline {
       setParams(
         (p) => {
           const next = new URLSearchParams(p);
-          if (r === "") next.delete("refresh");
-          else next.set("refresh", r);
+          if (r === live) next.delete("refresh");
+          else next.set("refresh", r === "" ? "off" : r);
           return next;
         },
         { replace: true },
       ),
-    [setParams],
+    [setParams, live],
   );
   const renew = useCallback(() => setNow(Date.now()), []);
   const back = useMemo(

@@ -8,7 +8,7 @@ import { TimeChart } from "@/chart/TimeChart";
 import { units } from "@/chart/units";
 import { Failed, Loading } from "@/parts/states";
 import type { Answer } from "@/prom/answer";
-import { askInstant, askRange } from "@/prom/ask";
+import { askInstant, askRange, type Span } from "@/prom/ask";
 import { toSeries } from "@/prom/names";
 import { type Scope, writeScope } from "@/prom/scope";
 import type { Timeline } from "@/range/useRange";
@@ -18,12 +18,20 @@ import { type Panel, stateAt } from "./model";
 import { useDashboardText } from "./text";
 import { type Chosen, fill } from "./variables";
 
-type Props = { panel: Panel; chosen: Chosen; scope: Scope; timeline: Timeline; height: number };
+type Props = {
+  panel: Panel;
+  chosen: Chosen;
+  scope: Scope;
+  timeline: Timeline;
+  height: number;
+  /** A panel that nobody sees keeps what it has. */
+  seen?: boolean;
+};
 
 const mostLines = 100;
 
 /** PanelBody asks what a panel asks, and draws it. */
-export function PanelBody({ panel, chosen, scope, timeline, height }: Props) {
+export function PanelBody({ panel, chosen, scope, timeline, height, seen = true }: Props) {
   const t = useDashboardText();
   const { span, now, range } = timeline;
   const instant = panel.type === "table" || panel.type === "bargauge";
@@ -36,12 +44,13 @@ export function PanelBody({ panel, chosen, scope, timeline, height }: Props) {
         queryKey: instant
           ? ["prom", "instant", expr, at, writeScope(scope)]
           : ["prom", "range", expr, span.from, span.to, span.step, writeScope(scope)],
-        queryFn: ({ signal }: { signal: AbortSignal }) =>
+        queryFn: ({ signal }: { signal: AbortSignal }): Promise<Answer & { span?: Span }> =>
           instant ? askInstant(expr, at, scope, signal) : askRange(expr, span, scope, signal),
         placeholderData: <T,>(before: T) => before,
         staleTime: 60_000,
         gcTime: 60_000,
         refetchOnWindowFocus: false,
+        enabled: seen,
       };
     }),
   });
@@ -57,6 +66,8 @@ export function PanelBody({ panel, chosen, scope, timeline, height }: Props) {
   if (error) return <Failed error={error} retry={() => answers.forEach((a) => void a.refetch())} />;
   if (answers.some((a) => a.isPending)) return <Loading height={height} />;
   const legends = queries.map((q) => q.legend);
+  // The axis moves when the values do: a chart is drawn once for each answer.
+  const shown = got.find((a) => a?.span)?.span ?? span;
   const empty = got.every((a) => (a?.lines.length ?? 0) === 0);
   if (empty)
     return (
@@ -74,7 +85,15 @@ export function PanelBody({ panel, chosen, scope, timeline, height }: Props) {
           {t.missing([...missing].join(", "))}
         </Text>
       )}
-      <Drawn panel={panel} answers={got} legends={legends} timeline={timeline} at={at} height={height} />
+      <Drawn
+        panel={panel}
+        answers={got}
+        legends={legends}
+        span={shown}
+        timeline={timeline}
+        at={at}
+        height={height}
+      />
     </Stack>
   );
 }
@@ -83,12 +102,13 @@ type DrawnProps = {
   panel: Panel;
   answers: (Answer | undefined)[];
   legends: (string | undefined)[];
+  span: Span;
   timeline: Timeline;
   at: number;
   height: number;
 };
 
-function Drawn({ panel, answers, legends, timeline, at, height }: DrawnProps) {
+function Drawn({ panel, answers, legends, span, timeline, at, height }: DrawnProps) {
   const series = useMemo(
     () =>
       answers.flatMap((a, i) =>
@@ -98,7 +118,6 @@ function Drawn({ panel, answers, legends, timeline, at, height }: DrawnProps) {
   );
   const lines = useMemo(() => answers.flatMap((a) => a?.lines ?? []), [answers]);
   const heat = useMemo(() => (panel.type === "heatmap" ? heatOf(lines) : undefined), [lines, panel.type]);
-  const { span } = timeline;
   const t = useDashboardText();
   switch (panel.type) {
     case "timeseries":

@@ -12,6 +12,7 @@ import {
 } from "@tabler/icons-react";
 import { useState } from "react";
 import { Link } from "react-router";
+import { useSeen } from "@/parts/useSeen";
 import { type Scope, writeScope } from "@/prom/scope";
 import { writeRange } from "@/range/range";
 import type { Timeline } from "@/range/useRange";
@@ -42,6 +43,7 @@ const dragged = "application/x-atoll-panel";
 /** PanelCard is a panel in the grid. */
 export function PanelCard({ panel, chosen, scope, timeline, edits }: Props) {
   const t = useDashboardText();
+  const { ref, seen } = useSeen();
   const [over, setOver] = useState(false);
   const heading = panel.type === "row";
   const height = panel.height * row;
@@ -65,6 +67,7 @@ export function PanelCard({ panel, chosen, scope, timeline, edits }: Props) {
   };
   return (
     <Card
+      ref={ref}
       component="section"
       aria-label={panel.title}
       className={classes.panel}
@@ -97,7 +100,14 @@ export function PanelCard({ panel, chosen, scope, timeline, edits }: Props) {
               {panel.text}
             </Text>
           ) : (
-            <PanelBody panel={panel} chosen={chosen} scope={scope} timeline={timeline} height={height - 44} />
+            <PanelBody
+              panel={panel}
+              chosen={chosen}
+              scope={scope}
+              timeline={timeline}
+              height={height - 44}
+              seen={seen}
+            />
           )}
         </div>
       )}
@@ -117,7 +127,7 @@ function Tools({ panel, edits }: { panel: Panel; edits: Edits }) {
     <Tooltip label={label}>
       <ActionIcon
         variant="default"
-        size={32}
+        size={40}
         aria-label={`${label}: ${panel.title}`}
         disabled={disabled}
         onClick={act}

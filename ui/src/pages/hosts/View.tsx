@@ -20,7 +20,7 @@ export function View() {
   const t = useHostText();
   const { name: instance = "" } = useParams();
   const [params] = useSearchParams();
-  const timeline = useRange();
+  const timeline = useRange("1h", "15s");
   const island = params.get("island");
   const scope = island ? "all" : "local";
   const m = hostMatchers(instance, island);
@@ -33,6 +33,8 @@ export function View() {
       ),
     placeholderData: (before) => before,
     staleTime: 60_000,
+    // An island that has just begun soon has more of them.
+    refetchInterval: (q) => ((q.state.data?.size ?? 0) > 0 ? 60_000 : 3_000),
   });
   const { step } = timeline.span;
   const charts = useMemo(() => hostCharts(m, rateWindow(step)), [m, step]);

@@ -26,7 +26,7 @@ export function List() {
   const t = useServiceText();
   const [params, setParams] = useSearchParams();
   const { scope, ready, setScope } = useScope();
-  const timeline = useRange();
+  const timeline = useRange("1h", "15s");
   const [shown, setShown] = useState(page);
   const { sources, error, pending, retry } = useSources(scope, ready);
   const full = timeline.span;

@@ -23,7 +23,7 @@ export function View() {
   const { name = "" } = useParams();
   const [params, setParams] = useSearchParams();
   const { scope, ready, setScope } = useScope();
-  const timeline = useRange();
+  const timeline = useRange("1h", "15s");
   const { sources, error, pending, retry } = useSources(scope, ready);
   const source = sources.find((s) => s.id === params.get("source")) ?? sources[0];
   const splits = [...(source?.split ?? []), ...(scope === "local" ? [] : ["island"]), "instance"];
