@@ -2,34 +2,39 @@ import { Anchor, Card, Code, Grid, Group, SimpleGrid, Stack, Text, Title } from 
 import {
   IconAlertTriangle,
   IconBell,
+  IconBellOff,
+  IconChartLine,
   IconCircleCheck,
+  IconMap2,
   IconRadar2,
   IconServer,
   IconTopologyStar3,
 } from "@tabler/icons-react";
 import { type ComponentType, type ReactNode, useMemo } from "react";
 import { Link } from "react-router";
-import { Loading, Mark, type State } from "@/parts/states";
+import { $api } from "@/api/client";
+import { Failed, Loading, Mark, type State } from "@/parts/states";
 import { useLanguage } from "@/text/text";
 import { ago, count } from "@/text/time";
-import { stateOf as peerState } from "../islands/peers";
-import { pageOf, stateOf as probeState } from "../probes/model";
-import { addressOf } from "../settings/Documents";
+import { stateOf as probeState, type Row } from "../probes/model";
 import classes from "./home.module.css";
-import { type Change, grouped, type Need, overall, severityState } from "./model";
+import { alertsState, type Change, changesOf, type Need, needsOf, type Overview, overall } from "./model";
 import { useHomeText } from "./text";
-import { type Overview, useOverview } from "./use";
+import { useHome } from "./use";
 
 /** Home says whether everything is well, what needs somebody, and what changed lately. */
 export default function Home() {
   const t = useHomeText();
-  const o = useOverview();
-  const needs = useNeeds(o);
-  const changes = useChanges(o);
-  if (o.status.isPending || o.alerts.isPending) return <Loading height={320} />;
+  const { overview, verdicts } = useHome();
+  const o = overview.data;
+  const rows = verdicts.data?.verdicts;
+  const needs = useMemo(() => (o ? needsOf(o, rows ?? [], t) : []), [o, rows, t]);
+  const changes = useMemo(() => (o ? changesOf(o, t) : []), [o, t]);
+  if (overview.error && !o) return <Failed error={overview.error} retry={() => void overview.refetch()} />;
+  if (!o || verdicts.isPending) return <Loading height={320} />;
   const state = overall(needs.map((n) => n.state));
-  const targets = (o.targets.data ?? []).reduce((sum, j) => sum + j.up + j.down, 0);
-  const probed = o.probes.data?.verdicts.length ?? 0;
+  const targets = o.targets.up + o.targets.down + o.targets.unknown;
+  const alone = o.islands.network === undefined;
   return (
     <Stack gap="md">
       <Card className={classes.banner} data-state={state}>
@@ -41,11 +46,11 @@ export default function Home() {
           )}
           <div>
             <Title order={1}>{state === "good" ? t.well : state === "bad" ? t.trouble : t.look}</Title>
-            <Text size="sm">{t.sumUp(o.status.data?.network?.members ?? 1, targets, probed)}</Text>
+            <Text size="sm">{t.sumUp(o.islands.count, targets, rows?.length ?? 0)}</Text>
           </div>
         </Group>
       </Card>
-      <Tiles o={o} />
+      <Tiles o={o} rows={rows ?? []} />
       <Grid>
         <Grid.Col span={{ base: 12, lg: 7 }}>
           <Card h="100%">
@@ -69,75 +74,67 @@ export default function Home() {
           </Card>
         </Grid.Col>
       </Grid>
-      {targets <= 2 && !o.joined && <FirstSteps />}
+      {targets <= 2 && alone ? <FirstSteps /> : <Ways />}
     </Stack>
   );
 }
 
-function Tiles({ o }: { o: Overview }) {
+function Tiles({ o, rows }: { o: Overview; rows: readonly Row[] }) {
   const t = useHomeText();
-  const groups = grouped((o.alerts.data ?? []).filter((a) => a.status.state === "active"));
-  const silenced = (o.alerts.data ?? []).filter((a) => a.status.silencedBy.length > 0).length;
-  const jobs = o.targets.data ?? [];
-  const down = jobs.reduce((sum, j) => sum + j.down, 0);
-  const up = jobs.reduce((sum, j) => sum + j.up, 0);
-  const network = o.status.data?.network;
-  const verdicts = o.probes.data?.verdicts ?? [];
-  const notUp = verdicts.filter((v) => v.state !== "up").length;
-  const reached = (o.peers.data ?? []).filter((p) => p.state === "connected").length + 1;
+  const status = $api.useQuery("get", "/api/atoll/v1/status").data;
+  const { alerts, targets, islands } = o;
+  const notUp = rows.filter((v) => v.state !== "up").length;
+  const alone = islands.network === undefined;
+  const alertNotes = [
+    alerts.silenced > 0 ? t.silenced(alerts.silenced) : "",
+    alerts.pending > 0 ? t.pending(alerts.pending) : "",
+  ].filter(Boolean);
   return (
     <SimpleGrid cols={{ base: 2, md: 4 }}>
       <Tile
         to="/alerts"
         icon={IconBell}
         name={t.alerts}
-        state={groups.length === 0 ? "good" : severityState(groups[0]?.severity)}
-        value={groups.length === 0 ? t.noAlerts : t.firing(groups.length)}
-        note={silenced > 0 ? t.silenced(silenced) : undefined}
+        state={alertsState(alerts)}
+        value={alerts.firing === 0 ? t.noAlerts : t.firing(alerts.firing)}
+        note={alertNotes.join(" · ") || undefined}
       />
       <Tile
         to="/probes"
         icon={IconRadar2}
         name={t.probes}
-        state={
-          verdicts.length === 0
-            ? "idle"
-            : verdicts.some((v) => v.state === "down")
-              ? "bad"
-              : notUp > 0
-                ? "warn"
-                : "good"
-        }
+        state={rows.length === 0 ? "idle" : overall(rows.map((v) => probeState(v.state)))}
         value={
-          verdicts.length === 0
-            ? t.noProbes
-            : notUp === 0
-              ? t.allUp(verdicts.length)
-              : t.notUp(notUp, verdicts.length)
+          rows.length === 0 ? t.noProbes : notUp === 0 ? t.allUp(rows.length) : t.notUp(notUp, rows.length)
         }
       />
       <Tile
-        to="/explore?expr=up%20%3D%3D%200"
+        to={targets.down > 0 ? "/explore?expr=up%20%3D%3D%200&tab=table" : "/explore?expr=up&tab=table"}
         icon={IconServer}
         name={t.targets}
-        state={down > 0 ? "warn" : up > 0 ? "good" : "idle"}
-        value={up + down === 0 ? t.noTargets : down > 0 ? t.down(down) : t.up(up)}
+        state={targets.down > 0 ? "warn" : targets.up > 0 ? "good" : "idle"}
+        value={
+          targets.up + targets.down + targets.unknown === 0
+            ? t.noTargets
+            : targets.down > 0
+              ? t.down(targets.down)
+              : t.up(targets.up)
+        }
         note={
-          down > 0
-            ? t.up(up)
-            : t.samples(
-                count(Math.round(o.status.data?.samples_per_second ?? 0)),
-                count(o.status.data?.head_series ?? 0),
-              )
+          targets.down > 0
+            ? t.up(targets.up)
+            : t.samples(count(Math.round(status?.samples_per_second ?? 0)), count(status?.head_series ?? 0))
         }
       />
       <Tile
         to="/islands"
         icon={IconTopologyStar3}
         name={t.islands}
-        state={!network ? "idle" : reached < network.members ? "warn" : "good"}
-        value={network ? t.reached(reached, network.members) : (o.status.data?.name ?? "")}
-        note={network ? network.name : t.aloneHint}
+        state={
+          alone ? "idle" : islands.lost.length > 0 ? "bad" : islands.unreached.length > 0 ? "warn" : "good"
+        }
+        value={alone ? o.island : t.reached(islands.connected, islands.count)}
+        note={islands.network ?? t.aloneHint}
       />
     </SimpleGrid>
   );
@@ -197,11 +194,12 @@ function Changes({ changes }: { changes: readonly Change[] }) {
         <Group key={c.title + c.at} gap="sm" wrap="nowrap" justify="space-between">
           <Group gap={8} wrap="nowrap">
             <span className={classes.dot} data-state={c.state} />
-            <Anchor component={Link} to={c.to} size="sm" c="inherit">
+            <Anchor component={Link} to={c.to} size="sm" c="inherit" className={classes.what}>
               {c.title}
             </Anchor>
           </Group>
           <Text size="xs" c="dimmed" className={classes.when}>
+            {c.times > 1 && `${t.times(c.times)} · `}
             {ago(c.at, language)}
           </Text>
         </Group>
@@ -210,105 +208,41 @@ function Changes({ changes }: { changes: readonly Change[] }) {
   );
 }
 
-/** useNeeds puts together what wants somebody, the worst first. */
-function useNeeds(o: Overview): Need[] {
+/** Ways lead to what people come for first. */
+function Ways() {
   const t = useHomeText();
-  return useMemo(() => {
-    const needs: Need[] = [];
-    for (const g of grouped((o.alerts.data ?? []).filter((a) => a.status.state === "active"))) {
-      const first = g.alerts[0];
-      needs.push({
-        state: severityState(g.severity),
-        title: g.name,
-        text: first?.annotations.summary ?? first?.annotations.description ?? t.alertText(g.alerts.length),
-        to: `/alerts?q=${encodeURIComponent(g.name)}`,
-      });
-    }
-    for (const v of o.probes.data?.verdicts ?? []) {
-      if (v.state === "down" || v.state === "degraded")
-        needs.push({ state: probeState(v.state), title: v.target, text: v.words, to: pageOf(v) });
-    }
-    for (const w of o.health.data?.active ?? []) {
-      needs.push({
-        state: w.severity === "critical" ? "bad" : w.severity === "warning" ? "warn" : "info",
-        title: w.title,
-        text: w.text,
-        remedy: w.remedy,
-        to: "/islands",
-      });
-    }
-    for (const p of o.peers.data ?? []) {
-      if (peerState(p) === "bad")
-        needs.push({
-          state: "bad",
-          title: t.islandGone(p.name),
-          text: p.verdict ?? p.last_error ?? p.state,
-          to: `/islands/${encodeURIComponent(p.name)}`,
-        });
-    }
-    for (const j of o.targets.data ?? []) {
-      if (j.down > 0) {
-        needs.push({
-          state: "warn",
-          title: t.jobDown(j.job, j.down, j.up + j.down),
-          text: t.jobRemedy,
-          to: `/explore?expr=${encodeURIComponent(`up{job=${JSON.stringify(j.job)}} == 0`)}`,
-        });
-      }
-    }
-    const rank = { bad: 0, warn: 1, info: 2, idle: 3, good: 4 };
-    return needs.sort((a, b) => rank[a.state] - rank[b.state]);
-  }, [o.alerts.data, o.probes.data, o.health.data, o.peers.data, o.targets.data, t]);
-}
-
-const hour = 3_600_000;
-
-// What people write; the rest is the islands' own bookkeeping.
-const people = /^(rules|globalrules|probe|dashboard|policy|owner|scrape|aggregate|primary)\//;
-
-/** useChanges lists what began or changed in the last hour, the newest first. */
-function useChanges(o: Overview): Change[] {
-  const t = useHomeText();
-  return useMemo(() => {
-    const changes: Change[] = [];
-    for (const a of o.alerts.data ?? []) {
-      const name = a.labels.alertname ?? "";
-      changes.push({
-        at: Date.parse(a.startsAt),
-        state: severityState(a.labels.severity),
-        title: t.fired(name),
-        to: `/alerts?q=${encodeURIComponent(name)}`,
-      });
-    }
-    for (const v of o.probes.data?.verdicts ?? []) {
-      if (v.since)
-        changes.push({
-          at: Date.parse(v.since),
-          state: probeState(v.state),
-          title: t.verdict(v.target, v.state),
-          to: pageOf(v),
-        });
-    }
-    for (const p of o.peers.data ?? []) {
-      if (p.since)
-        changes.push({
-          at: Date.parse(p.since),
-          state: "good",
-          title: t.peerBack(p.name),
-          to: `/islands/${encodeURIComponent(p.name)}`,
-        });
-    }
-    for (const d of o.documents.data ?? []) {
-      if (!people.test(d.key)) continue;
-      changes.push({
-        at: Date.parse(d.modified),
-        state: "info",
-        title: t.documentChanged(d.key),
-        to: addressOf(d.key),
-      });
-    }
-    return changes.filter((c) => Date.now() - c.at < hour).sort((a, b) => b.at - a.at);
-  }, [o.alerts.data, o.probes.data, o.peers.data, o.documents.data, t]);
+  const ways = [
+    { to: "/hosts", icon: IconServer, title: t.wayHosts, text: t.wayHostsText },
+    { to: "/alerts", icon: IconBellOff, title: t.wayAlerts, text: t.wayAlertsText },
+    {
+      to: `/explore?${new URLSearchParams({ expr: "sum by (island) (up)", scope: "all", range: "15m" })}`,
+      icon: IconChartLine,
+      title: t.wayAsk,
+      text: t.wayAskText,
+    },
+    { to: "/probes", icon: IconMap2, title: t.wayMap, text: t.wayMapText },
+  ];
+  return (
+    <nav aria-label={t.from}>
+      <SimpleGrid cols={{ base: 1, xs: 2, lg: 4 }}>
+        {ways.map((w) => (
+          <Card key={w.to} component={Link} to={w.to} className={classes.tile} p="sm">
+            <Group gap="sm" wrap="nowrap">
+              <w.icon size={24} stroke={1.6} className={classes.dim} />
+              <div>
+                <Text size="sm" fw={600}>
+                  {w.title}
+                </Text>
+                <Text size="xs" c="dimmed">
+                  {w.text}
+                </Text>
+              </div>
+            </Group>
+          </Card>
+        ))}
+      </SimpleGrid>
+    </nav>
+  );
 }
 
 function FirstSteps() {
