@@ -93,5 +93,7 @@ test("a rule is written, previewed, corrected and saved", async ({ signedIn: pag
   // The rule is everybody's, and so the other islands find the same.
   await page.goto(`/alerts?q=${name}`);
   const others = page.getByRole("region", { name: "On other islands" });
-  await expect(others.getByText(/frankfurt.*singapore|singapore.*frankfurt/)).toBeVisible({ timeout: 30_000 });
+  await expect(others.getByText(/frankfurt.*singapore|singapore.*frankfurt/)).toBeVisible({
+    timeout: 30_000,
+  });
 });

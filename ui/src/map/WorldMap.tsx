@@ -1,14 +1,11 @@
 import "leaflet/dist/leaflet.css";
 import { Button, useComputedColorScheme } from "@mantine/core";
 import { useLocalStorage } from "@mantine/hooks";
-import type { Feature, Geometry } from "geojson";
 import L from "leaflet";
 import { useEffect, useEffectEvent, useRef } from "react";
-import { feature } from "topojson-client";
-import type { GeometryCollection, Topology } from "topojson-specification";
-import land from "world-atlas/land-110m.json";
 import type { State } from "@/parts/states";
 import { texts } from "@/text/text";
+import { outline } from "./outline";
 import classes from "./WorldMap.module.css";
 
 /** Place is something to see on the map. */
@@ -20,6 +17,8 @@ export type Place = {
   note?: string;
   state: State;
   radius?: number;
+  /** Its note is told where there is little room, too. */
+  urgent?: boolean;
 };
 /** Way joins two places. */
 export type Way = { from: string; to: string; state: State; note?: string; dashed?: boolean };
@@ -107,7 +106,7 @@ export function WorldMap({ places, ways = [], selected, onSelect, height = 380, 
         weight: p.id === selected ? 5 : 2,
       });
       const narrow = m.getSize().x < 600;
-      dot.bindTooltip(narrow ? text(p.name) : text(p.name, p.note), {
+      dot.bindTooltip(narrow && !p.urgent ? text(p.name) : text(p.name, p.note), {
         permanent: places.length <= 12,
         direction: "top",
         offset: [0, -8],
@@ -150,11 +149,6 @@ const useWords = texts({ streets: "Streets" }, { streets: "街道" });
 function tilesOffered(): string | undefined {
   const named = document.querySelector<HTMLMetaElement>('meta[name="map-tiles"]')?.content ?? "";
   return named === "" || named.startsWith("{{") ? undefined : named;
-}
-
-function outline(): Feature<Geometry> | GeoJSON.FeatureCollection {
-  const topology = land as unknown as Topology<{ land: GeometryCollection }>;
-  return feature(topology, topology.objects.land);
 }
 
 /** text makes an element of words: names come from other islands and are never markup. */

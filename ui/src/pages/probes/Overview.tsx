@@ -7,7 +7,7 @@ import { type Place, WorldMap } from "@/map/WorldMap";
 import { Empty, Failed, Loading, Mark, PageTitle } from "@/parts/states";
 import { seconds } from "@/text/time";
 import { useMatrix, useVantages } from "./api";
-import { type Cell, pageOf, type Row, stateOf, tally, type Vantage, worstFirst } from "./model";
+import { type Cell, cannotReach, pageOf, type Row, stateOf, tally, type Vantage, worstFirst } from "./model";
 import classes from "./probes.module.css";
 import { useProbesText } from "./text";
 
@@ -45,7 +45,8 @@ export function Overview({ actions }: { actions: ReactNode }) {
       >
         {t.title}
       </PageTitle>
-      <VantageMap vantages={vantages.data ?? []} />
+      <VantageMap vantages={vantages.data ?? []} rows={rows} />
+      <CityLines vantages={vantages.data ?? []} rows={rows} />
       {rows.length === 0 ? (
         <Empty title={t.none}>
           <Stack gap="xs" align="center">
@@ -105,34 +106,59 @@ export function Overview({ actions }: { actions: ReactNode }) {
   );
 }
 
-/** VantageMap colours each vantage by what fails for it, or by its cell of one target. */
-export function VantageMap({ vantages, cells }: { vantages: readonly Vantage[]; cells?: readonly Cell[] }) {
+/** sitesIn names a few of many. */
+function useSites() {
   const t = useProbesText();
+  return (sites: readonly string[], most = 2) =>
+    sites.length <= most + 1
+      ? sites.join(", ")
+      : t.andMore(sites.slice(0, most).join(", "), sites.length - most);
+}
+
+type MapProps = { vantages: readonly Vantage[]; rows?: readonly Row[]; cells?: readonly Cell[] };
+
+/** VantageMap says of each vantage which sites it does not reach, or what its cell of one target is. */
+export function VantageMap({ vantages, rows, cells }: MapProps) {
+  const t = useProbesText();
+  const sites = useSites();
   const places = useMemo(() => {
+    const fails = cannotReach(rows ?? []);
     const seen = new Map((cells ?? []).map((c) => [c.vantage, c]));
     const out: Place[] = [];
     for (const v of vantages) {
       if (v.latitude === undefined || v.longitude === undefined) continue;
       const cell = seen.get(v.name);
       if (cells !== undefined && cell === undefined) continue;
+      const lost = fails.get(v.name) ?? [];
       const state = cell
         ? stateOf(cell.counted)
         : v.blind
           ? "info"
           : v.targets === 0
             ? "idle"
-            : v.failing > 0
+            : lost.length > 0
               ? "bad"
               : "good";
       const note = cell
         ? `${t.counted[cell.counted] ?? cell.counted}${cell.reason ? ` (${cell.reason})` : ""} · ${seconds(cell.tookSeconds)}`
-        : [v.city, v.isp, v.blind ? t.blind : v.failing > 0 ? `${v.failing}/${v.targets}` : ""]
-            .filter(Boolean)
-            .join(" · ");
-      out.push({ id: v.name, lat: v.latitude, lon: v.longitude, name: v.name, note, state, radius: 9 });
+        : v.blind
+          ? t.blind
+          : lost.length > 0
+            ? t.reachesNot(sites(lost))
+            : [v.city, v.isp].filter(Boolean).join(" · ");
+      out.push({
+        id: v.name,
+        lat: v.latitude,
+        lon: v.longitude,
+        name: v.name,
+        note,
+        state,
+        radius: 9,
+        urgent: lost.length > 0,
+      });
     }
     return out;
-  }, [vantages, cells, t]);
+  }, [vantages, rows, cells, t]);
   if (places.length === 0) {
     return (
       <Text size="sm" c="dimmed">
@@ -141,6 +167,26 @@ export function VantageMap({ vantages, cells }: { vantages: readonly Vantage[]; 
     );
   }
   return <WorldMap label={t.map} places={places} height={340} />;
+}
+
+/** CityLines says what the map shows to those who do not see it, and where the map is small. */
+function CityLines({ vantages, rows }: { vantages: readonly Vantage[]; rows: readonly Row[] }) {
+  const t = useProbesText();
+  const sites = useSites();
+  const fails = cannotReach(rows);
+  if (rows.length === 0) return null;
+  return (
+    <ul className={classes.cities} aria-label={t.map}>
+      {vantages.map((v) => {
+        const lost = fails.get(v.name) ?? [];
+        return (
+          <li key={v.name} data-state={lost.length > 0 ? "bad" : v.blind ? "info" : "good"}>
+            <b>{v.name}</b> {lost.length > 0 ? t.reachesNot(sites(lost)) : v.blind ? t.blind : t.reachesAll}
+          </li>
+        );
+      })}
+    </ul>
+  );
 }
 
 /** Troubled says in words what is not up. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { lines, type Row, stateOf, tally, waterfall, worstFirst } from "./model";
+import { cannotReach, lines, type Row, stateOf, tally, waterfall, worstFirst } from "./model";
 
 const row = (target: string, state: string): Row => ({
   definition: "site",
@@ -17,6 +17,22 @@ describe("worstFirst", () => {
   it("filters by words and state", () =>
     expect(worstFirst(rows, "site b", "up").map((r) => r.target)).toEqual(["b"]));
   it("counts", () => expect(tally(rows)).toEqual({ up: 2, down: 1, degraded: 1 }));
+});
+
+describe("cannotReach", () => {
+  const cell = (vantage: string, counted: string) => ({ vantage, counted }) as Row["cells"][number];
+  it("names a site by its definition where that has no other", () => {
+    const rows = [
+      {
+        ...row("http://a/", "down"),
+        definition: "shop",
+        cells: [cell("oslo", "failing"), cell("rome", "fine")],
+      },
+      { ...row("http://b/", "up"), cells: [cell("oslo", "failing"), cell("rome", "slow")] },
+      { ...row("http://c/", "up"), cells: [cell("oslo", "blind")] },
+    ];
+    expect([...cannotReach(rows)]).toEqual([["oslo", ["shop", "http://b/"]]]);
+  });
 });
 
 describe("waterfall", () => {

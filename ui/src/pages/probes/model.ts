@@ -150,6 +150,22 @@ export function worstFirst(rows: readonly Row[], search: string, state: string):
     .sort((a, b) => (rank[a.state] ?? 9) - (rank[b.state] ?? 9) || a.target.localeCompare(b.target));
 }
 
+/**
+ * cannotReach are the sites that each vantage does not reach, by the name of the
+ * definition where it has one target only.
+ */
+export function cannotReach(rows: readonly Row[]): Map<string, string[]> {
+  const targets = new Map<string, number>();
+  for (const r of rows) targets.set(r.definition, (targets.get(r.definition) ?? 0) + 1);
+  const out = new Map<string, string[]>();
+  for (const r of rows) {
+    const site = targets.get(r.definition) === 1 ? r.definition : r.target;
+    for (const c of r.cells)
+      if (c.counted === "failing") out.set(c.vantage, [...(out.get(c.vantage) ?? []), site]);
+  }
+  return out;
+}
+
 /** tally counts rows by state. */
 export function tally(rows: readonly { state: string }[]): Record<string, number> {
   const counts: Record<string, number> = {};

@@ -11,6 +11,9 @@ export const useProbesText = texts(
     noneHint:
       "A probe asks a URL or address from every island, again and again, and says in words from where it is down. Try one now, or set a definition for all islands:",
     map: "Vantages on the map",
+    reachesNot: (sites: string) => `cannot reach ${sites}`,
+    andMore: (sites: string, n: number) => `${sites} and ${n} more`,
+    reachesAll: "reaches every site",
     matrix: "Vantage × target",
     search: "Target, definition, label …",
     anyState: "All",
@@ -98,6 +101,9 @@ export const useProbesText = texts(
     noneHint:
       "拨测会从每个岛屿反复访问一个 URL 或地址，并用文字说明从哪里访问不通。可以先立即拨测一次，或为所有岛屿下发定义：",
     map: "拨测点地图",
+    reachesNot: (sites: string) => `无法访问 ${sites}`,
+    andMore: (sites: string, n: number) => `${sites} 等，另有 ${n} 个`,
+    reachesAll: "所有站点均可访问",
     matrix: "拨测点 × 目标",
     search: "目标、定义、标签……",
     anyState: "全部",
