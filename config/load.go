@@ -407,7 +407,9 @@ func (l *loader) resolve(src source, root *yaml.Node, c *Config) {
 	} {
 		*path = src.join(*path)
 	}
-	for _, path := range []*string{&c.HTTP.WebConfig, &c.HTTP.TLS.CertFile, &c.HTTP.TLS.KeyFile, &c.HTTP.TLS.ACME.CAFile} {
+	for _, path := range []*string{&c.HTTP.WebConfig, &c.HTTP.TLS.CertFile, &c.HTTP.TLS.KeyFile, &c.HTTP.TLS.ACME.CAFile,
+		&c.HTTP.OIDC.ClientSecretFile, &c.HTTP.OIDC.CAFile,
+	} {
 		*path = src.join(*path)
 	}
 	c.Probe.Evidence.Dir = src.join(c.Probe.Evidence.Dir)

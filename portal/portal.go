@@ -240,7 +240,7 @@ func (c Config) fixed(next Config) error {
 		refuse("max_connections", c.MaxConnections, next.MaxConnections)
 	}
 	if !reflect.DeepEqual(c.Config, next.Config) {
-		errs = append(errs, errors.New("http.anonymous, session_idle, session_max: cannot change while running; restart the island for them"))
+		errs = append(errs, errors.New("http.anonymous, session_idle, session_max, oidc: cannot change while running; restart the island for them"))
 	}
 	return errors.Join(errs...)
 }

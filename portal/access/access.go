@@ -52,7 +52,9 @@ type Access struct {
 	limiter *limiter
 	dropped *dropper
 	setup   setup
-	now     func() time.Time
+	// provider is nil where no OpenID provider is configured.
+	provider *provider
+	now      func() time.Time
 
 	on atomic.Pointer[opened]
 }
@@ -88,6 +90,9 @@ func New(opts Options) (*Access, error) {
 		tag: hex.EncodeToString(sum[:4]), hasher: newHasher(), limiter: newLimiter(), now: time.Now,
 	}
 	a.dropped = &dropper{}
+	if a.provider, err = newProvider(opts.Config.OIDC); err != nil {
+		return nil, err
+	}
 	a.metrics, err = newMetrics(opts.Registerer, a)
 	if err != nil {
 		return nil, fmt.Errorf("register metrics of access: %w", err)
@@ -111,6 +116,7 @@ func (a *Access) Open() error {
 
 // Close closes the file; it is for one that is not run.
 func (a *Access) Close() error {
+	a.provider.close()
 	on := a.on.Swap(nil)
 	if on == nil {
 		return nil
@@ -161,6 +167,8 @@ func (a *Access) Routes() map[string]http.Handler {
 		"GET " + apiPrefix + "session":         a.handler(a.getSession),
 		"POST " + apiPrefix + "session":        a.handler(a.signIn),
 		"DELETE " + apiPrefix + "session":      a.handler(a.signOut),
+		"GET " + apiPrefix + "oidc/start":      a.handler(a.startOIDC),
+		"GET " + callbackPath:                  a.handler(a.finishOIDC),
 		"POST " + apiPrefix + "setup":          a.handler(a.setUp),
 		"POST " + apiPrefix + "password":       a.handler(a.changePassword),
 		"GET " + apiPrefix + "users":           a.handler(a.listUsers),

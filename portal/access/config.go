@@ -36,11 +36,13 @@ type Config struct {
 	SessionIdle model.Duration `yaml:"session_idle,omitempty"`
 	// SessionMax ends a session that old.
 	SessionMax model.Duration `yaml:"session_max,omitempty"`
+	// OIDC signs people in who have an account elsewhere.
+	OIDC OIDC `yaml:"oidc,omitempty"`
 }
 
 // Default keeps a session for a working day without use, and for a week at most.
 func Default() Config {
-	return Config{SessionIdle: model.Duration(12 * time.Hour), SessionMax: model.Duration(7 * 24 * time.Hour)}
+	return Config{SessionIdle: model.Duration(12 * time.Hour), SessionMax: model.Duration(7 * 24 * time.Hour), OIDC: defaultOIDC()}
 }
 
 // Validate names every field that breaks its rule, with the section's name before it.
@@ -57,7 +59,7 @@ func (c Config) Validate() error {
 	if c.SessionMax < c.SessionIdle {
 		errs = append(errs, fmt.Errorf("http.session_max: %v: must be at least http.session_idle, which is %v", c.SessionMax, c.SessionIdle))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.OIDC.validate())...)
 }
 
 // open reports whether a class is open to nobody in particular.

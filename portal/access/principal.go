@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -162,7 +163,7 @@ func (a *Access) bySession(id string) (Principal, error) {
 	}
 	p := Principal{Source: s.Source, Name: s.Name, Roles: s.Roles, session: id}
 	if s.Source == OpenID {
-		return p, nil
+		return a.byProvider(on, id, s, p)
 	}
 	u, _, err := on.user(s.Name)
 	if err != nil {
@@ -172,6 +173,22 @@ func (a *Access) bySession(id string) (Principal, error) {
 		return Principal{}, on.sessions.end(id)
 	}
 	p.Roles = u.Roles
+	return p, nil
+}
+
+// byProvider ends sessions of a provider that is configured no more, and of people
+// whom an admin has shut out.
+func (a *Access) byProvider(on *opened, id string, s session, p Principal) (Principal, error) {
+	if a.provider == nil || s.Stamp != a.provider.stamp() {
+		return Principal{}, on.sessions.end(id)
+	}
+	err := notDisabled(on, strings.TrimPrefix(s.Name, personPrefix))
+	if _, ok := errors.AsType[*Error](err); ok {
+		return Principal{}, on.sessions.end(id)
+	}
+	if err != nil {
+		return Principal{}, err
+	}
 	return p, nil
 }
 

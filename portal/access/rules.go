@@ -80,6 +80,7 @@ func Rules() map[string]Rule {
 		"POST " + apiPrefix + "session":   {Public: true},
 		"DELETE " + apiPrefix + "session": {Public: true},
 		"POST " + apiPrefix + "setup":     {Public: true},
+		"GET " + apiPrefix + "oidc/":      {Public: true},
 		"POST " + apiPrefix + "password":  {Signed: true, Audit: "password"},
 		"GET " + apiPrefix + "users":      administer(""),
 		"POST " + apiPrefix + "users":     administer(""),

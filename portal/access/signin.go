@@ -28,6 +28,8 @@ type sessionAnswer struct {
 	CSRF   string   `json:"csrf,omitempty"`
 	// SetupNeeded tells that there is no user yet.
 	SetupNeeded bool `json:"setup_needed"`
+	// OIDC tells that GET /api/atoll/v1/oidc/start leads to a provider.
+	OIDC bool `json:"oidc"`
 	// Anonymous lists what is open without signing in.
 	Anonymous []Class         `json:"anonymous"`
 	May       []policy.Action `json:"may"`
@@ -39,7 +41,7 @@ func (a *Access) describe(p Principal, z Zone) (sessionAnswer, error) {
 		return sessionAnswer{}, err
 	}
 	s := sessionAnswer{
-		Source: p.Source, Roles: []string{}, SetupNeeded: needed, Anonymous: a.config.openClasses(z), May: a.May(p, z),
+		Source: p.Source, Roles: []string{}, SetupNeeded: needed, OIDC: a.provider != nil, Anonymous: a.config.openClasses(z), May: a.May(p, z),
 	}
 	if p.Source != Nobody {
 		s.User = p.Name

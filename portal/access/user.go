@@ -36,14 +36,14 @@ type user struct {
 }
 
 // userName leaves out what documents cannot be called, and "/", which divides
-// names of other sources from their prefix.
-var userName = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$`)
+// names of other sources from their prefix. "~" is the "@" of theirs.
+var userName = regexp.MustCompile(`^[a-z0-9]([a-z0-9._~-]{0,61}[a-z0-9])?$`)
 
 func checkName(field, name string) *Error {
 	if userName.MatchString(name) {
 		return nil
 	}
-	return invalid(field, "%.80q: must be 1 to 63 lower-case letters, digits, '.', '_' or '-', with a letter or digit at both ends", name)
+	return invalid(field, "%.80q: must be 1 to 63 lower-case letters, digits, '.', '_', '-' or '~', with a letter or digit at both ends", name)
 }
 
 // normal is how a name that somebody typed is looked up.
