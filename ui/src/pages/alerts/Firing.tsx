@@ -1,12 +1,12 @@
-import { Button, Group, SegmentedControl, Stack, Text, TextInput } from "@mantine/core";
+import { Anchor, Button, Group, SegmentedControl, Stack, Text, TextInput } from "@mantine/core";
 import { IconSearch } from "@tabler/icons-react";
-import { Link, useSearchParams } from "react-router";
+import { Link, useParams, useSearchParams } from "react-router";
 import { Empty, Failed, Loading } from "@/parts/states";
 import classes from "./alerts.module.css";
 import { useGroups } from "./api";
 import { Elsewhere } from "./Elsewhere";
 import { GroupCard } from "./GroupCard";
-import { type Group as FiringGroup, mentions } from "./model";
+import { type Group as FiringGroup, mentions, withFingerprint } from "./model";
 import { useAlertsText } from "./text";
 
 const filters = ["all", "open", "taken", "muted"] as const;
@@ -22,6 +22,7 @@ const belongs: Record<Filter, (g: FiringGroup) => boolean> = {
 /** Firing is what is wrong now, the worst first. */
 export function Firing() {
   const t = useAlertsText();
+  const { fingerprint } = useParams();
   const [params, setParams] = useSearchParams();
   const { data, error, refetch } = useGroups();
   const q = params.get("q") ?? "";
@@ -37,6 +38,30 @@ export function Firing() {
     );
   if (error) return <Failed error={error} retry={() => void refetch()} />;
   if (!data) return <Loading />;
+  if (fingerprint !== undefined) {
+    const named = withFingerprint(data.items, fingerprint);
+    return (
+      <Stack gap="sm">
+        {named ? (
+          <GroupCard group={named} named />
+        ) : (
+          <Empty
+            title={t.over}
+            action={
+              <Button component={Link} to="/alerts/history" variant="default" h={40}>
+                {t.history}
+              </Button>
+            }
+          >
+            {t.overHint}
+          </Empty>
+        )}
+        <Anchor component={Link} to="/alerts" size="sm" py={8}>
+          {t.seeAll}
+        </Anchor>
+      </Stack>
+    );
+  }
   const found = data.items.filter((g) => mentions(g, q));
   const shown = found.filter(belongs[filter]);
   return (

@@ -8,6 +8,7 @@ import { AckButton } from "./AckButton";
 import classes from "./alerts.module.css";
 import {
   equal,
+  evidenceOf,
   exploreOf,
   type Group as FiringGroup,
   groupMatchers,
@@ -19,18 +20,19 @@ import {
 import { SilenceMenu } from "./SilenceMenu";
 import { useAlertsText } from "./text";
 
-/** GroupCard is one thing that is wrong. */
-export function GroupCard({ group: g }: { group: FiringGroup }) {
+/** GroupCard is one thing that is wrong; the one that the address names is open at first. */
+export function GroupCard({ group: g, named = false }: { group: FiringGroup; named?: boolean }) {
   const t = useAlertsText();
   const { language } = useLanguage();
   const [params, setParams] = useSearchParams();
-  const opened = params.getAll("open").includes(g.group);
+  const turned = params.getAll("open").includes(g.group);
+  const opened = turned !== named;
   const toggle = () =>
     setParams(
       (now) => {
         const open = now.getAll("open").filter((id) => id !== g.group);
         now.delete("open");
-        for (const id of opened ? open : [...open, g.group]) now.append("open", id);
+        for (const id of turned ? open : [...open, g.group]) now.append("open", id);
         return now;
       },
       { replace: true },
@@ -148,11 +150,12 @@ export function Links({ of }: { of: FiringGroup["links"] }) {
     <Group gap="md">
       {of.map((l) => {
         const href = safeLink(l.url);
-        const explore = l.kind === "generator" ? exploreOf(l.url) : undefined;
-        if (explore !== undefined)
+        const own =
+          l.kind === "generator" ? exploreOf(l.url) : l.kind === "evidence" ? evidenceOf(l.url) : undefined;
+        if (own !== undefined)
           return (
-            <Anchor key={l.kind} component={Link} to={explore} size="sm" py={8}>
-              {t.generator}
+            <Anchor key={l.kind} component={Link} to={own} size="sm" py={8}>
+              {t[l.kind]}
             </Anchor>
           );
         return (

@@ -29,7 +29,8 @@ export function Rules() {
   const t = useAlertsText();
   const [params, setParams] = useSearchParams();
   const { data, error, refetch } = useRules();
-  const q = (params.get("q") ?? "").toLowerCase();
+  const asked = params.get("q") ?? params.get("name") ?? "";
+  const q = asked.toLowerCase();
   const kind = kinds.find((k) => k === params.get("kind")) ?? "all";
   const put = (name: string, value: string) =>
     setParams(
@@ -64,7 +65,7 @@ export function Rules() {
           aria-label={t.searchRules}
           placeholder={t.searchRules}
           leftSection={<IconSearch size={16} />}
-          value={params.get("q") ?? ""}
+          value={asked}
           onChange={(e) => put("q", e.currentTarget.value)}
         />
         {newRule}

@@ -51,6 +51,7 @@ export default function Alerts() {
         <Route path="rules/view" element={<RuleView />} />
         <Route path="rules/edit/:kind/:name" element={<RuleEditor />} />
         <Route path="history" element={<History />} />
+        <Route path=":fingerprint" element={<Firing />} />
         <Route path="*" element={<Firing />} />
       </Routes>
     </Stack>

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import {
   endOf,
   equal,
+  evidenceOf,
   exploreOf,
   type Group,
   markOf,
@@ -10,6 +11,7 @@ import {
   place,
   readMatchers,
   safeLink,
+  withFingerprint,
   withOperator,
   writeMatcher,
 } from "./model";
@@ -165,5 +167,23 @@ describe("rules", () => {
     expect(documentOf("/etc/rules.yml")).toBeUndefined();
     expect(documentName("  HighCPULoad 90% ")).toBe("high-cpuload-90");
     expect(documentName("磁盘")).toBe("rule");
+  });
+});
+
+describe("links from elsewhere", () => {
+  it("lead to the page of the evidence", () => {
+    const api = "https://a.example/api/v1/probes/evidence";
+    expect(evidenceOf(`${api}/20260101%2Fx`)).toBe("/probes/evidence/20260101%2Fx");
+    expect(evidenceOf(`${api}?definition=shop&instance=http%3A%2F%2Fa%2F`)).toBe(
+      "/probes/evidence?definition=shop&instance=http%3A%2F%2Fa%2F",
+    );
+    expect(evidenceOf("https://a.example/other")).toBeUndefined();
+    expect(evidenceOf("javascript:alert(1)//api/v1/probes/evidence/x")).toBeUndefined();
+  });
+
+  it("find the group of an alert", () => {
+    const has = { instances: [{ fingerprint: "ab" }] } as Group;
+    expect(withFingerprint([{ instances: [] } as unknown as Group, has], "ab")).toBe(has);
+    expect(withFingerprint([has], "cd")).toBeUndefined();
   });
 });

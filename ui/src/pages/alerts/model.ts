@@ -50,6 +50,25 @@ export function exploreOf(generator: string): string | undefined {
   return `/explore?${new URLSearchParams({ expr, ...(scope ? { scope } : {}) })}`;
 }
 
+/** evidenceOf leads to the page of what was gathered, which alerts link as the API has it. */
+export function evidenceOf(url: string): string | undefined {
+  const link = safeLink(url);
+  if (link === undefined) return undefined;
+  const { pathname, searchParams } = new URL(link);
+  const at = pathname.match(/\/api\/v1\/probes\/evidence(?:\/([^/]+))?$/);
+  if (!at) return undefined;
+  if (at[1] !== undefined) return `/probes/evidence/${at[1]}`;
+  return `/probes/evidence${searchParams.size > 0 ? `?${searchParams}` : ""}`;
+}
+
+/** withFingerprint is the group that has this alert, as links from elsewhere name it. */
+export function withFingerprint<G extends Pick<Group, "instances">>(
+  groups: readonly G[],
+  fingerprint: string,
+): G | undefined {
+  return groups.find((g) => g.instances.some((i) => i.fingerprint === fingerprint));
+}
+
 /** groupMatchers match what a group is about, also what joins it later. */
 export function groupMatchers(g: Pick<Group, "alertname" | "labels">): Matcher[] {
   return equal({ alertname: g.alertname, ...g.labels });

@@ -1,7 +1,7 @@
 import { Anchor, Button, Card, Code, Group, SimpleGrid, Stack, Table, Text, Title } from "@mantine/core";
 import { IconDownload } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
-import { Link, useParams } from "react-router";
+import { Link, useParams, useSearchParams } from "react-router";
 import { refusalOf } from "@/api/client";
 import { Empty, Failed, Loading, Mark, PageTitle } from "@/parts/states";
 import { useLanguage } from "@/text/text";
@@ -37,9 +37,15 @@ const fileAt = (m: Manifest, name: string) =>
 export function Bundles() {
   const t = useProbesText();
   const { language } = useLanguage();
+  const [params] = useSearchParams();
+  const asked = new URLSearchParams({ limit: "200" });
+  for (const name of ["definition", "instance"]) {
+    const value = params.get(name);
+    if (value !== null) asked.set(name, value);
+  }
   const found = useQuery({
-    queryKey: ["probes", "evidence"],
-    queryFn: () => data<Found>(`${base}?limit=200`),
+    queryKey: ["probes", "evidence", String(asked)],
+    queryFn: () => data<Found>(`${base}?${asked}`),
     refetchInterval: 15_000,
   });
   if (found.error) return <Failed error={found.error} retry={() => void found.refetch()} />;
