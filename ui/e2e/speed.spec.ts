@@ -144,15 +144,15 @@ test("the first page is small", async ({ page }) => {
 });
 
 for (const [list, path, ready] of [
-  ["host", "/hosts", "sum by (instance) (rate(node_cpu_seconds_total[1m]))"],
-  ["service", "/services", "sum by (job) (rate(shop_http_requests_total[1m]))"],
+  ["host", "/hosts", "sum by (instance) (rate(node_cpu_seconds_total[1m] offset 30s))"],
+  ["service", "/services", "sum by (job) (rate(shop_http_requests_total[1m] offset 30s))"],
 ] as const)
   test(`a click on a ${list} brings its charts`, async ({ page }) => {
-    // The islands have just begun: a rate wants two samples.
+    // The islands have just begun: a rate wants two samples, and a chart ends at a whole step.
     await expect(async () => {
       const r = await page.request.get(`/api/v1/query?scope=all&query=${encodeURIComponent(ready)}`);
       expect((await r.json()).data.result).not.toHaveLength(0);
-    }).toPass({ timeout: 45_000 });
+    }).toPass({ timeout: 90_000 });
     await page.goto(path);
     const link = page.getByRole("main").locator(`a[href^="${path}/"]`).first();
     await expect(link).toBeVisible();

@@ -2,6 +2,7 @@ import { Anchor, Card, Group, Text } from "@mantine/core";
 import { useQueries } from "@tanstack/react-query";
 import { useEffect, useMemo, useState } from "react";
 import { Link } from "react-router";
+import { $api } from "@/api/client";
 import { TimeChart } from "@/chart/TimeChart";
 import type { Unit } from "@/chart/units";
 import { Failed, Loading } from "@/parts/states";
@@ -27,7 +28,13 @@ export type GraphSpec = {
 export const present = <G extends { needs: string[] }>(all: readonly G[], names: ReadonlySet<string>): G[] =>
   all.filter((g) => g.needs.some((n) => names.has(n)));
 
-const useText = texts({ explore: "Explore" }, { explore: "在查询中打开" });
+const useText = texts(
+  { explore: "Explore", soon: "The first values come within half a minute." },
+  { explore: "在查询中打开", soon: "半分钟内会有第一批数据。" },
+);
+
+/** For so many seconds an island that has begun has metrics without values to draw. */
+const young = 90;
 
 type Props = {
   spec: GraphSpec;
@@ -71,7 +78,9 @@ export function Graph({ spec, scope, timeline, group, height = 190 }: Props) {
   const pending = answers.some((a) => a.isPending);
   const empty = !pending && !error && series.length === 0;
   useEffect(() => setNothing(empty), [empty]);
-  if (empty) return null;
+  const status = $api.useQuery("get", "/api/atoll/v1/status").data;
+  const soon = empty && status !== undefined && status.uptime_seconds < young;
+  if (empty && !soon) return null;
   // The axis moves when the values do: a chart is drawn once for each answer.
   const shown = answers.find((a) => a.data)?.data?.span ?? span;
   const address = writeRange(new URLSearchParams(), timeline.range);
@@ -89,6 +98,10 @@ export function Graph({ spec, scope, timeline, group, height = 190 }: Props) {
       </Group>
       {error ? (
         <Failed error={error} retry={() => answers.forEach((a) => void a.refetch())} />
+      ) : soon ? (
+        <Text size="sm" c="dimmed" mih={height}>
+          {t.soon}
+        </Text>
       ) : series.length === 0 ? (
         <Loading height={height} />
       ) : (

@@ -22,7 +22,8 @@ export function View() {
   const [params] = useSearchParams();
   const timeline = useRange("1h", "15s");
   const island = params.get("island");
-  const scope = island ? "all" : "local";
+  // A link from elsewhere need not say on which island the host is.
+  const scope = "all";
   const m = hostMatchers(instance, island);
   const since = Math.floor(timeline.span.from / 600_000) * 600_000;
   const names = useQuery({
