@@ -92,7 +92,7 @@ export function Graph({ spec, scope, timeline, group, height = 190 }: Props) {
         <Text fw={600} size="sm">
           {spec.title}
         </Text>
-        <Anchor component={Link} to={`/explore?${address}`} size="xs">
+        <Anchor component={Link} to={`/explore?${address}`} size="xs" display="inline-block" py={12} my={-12}>
           {t.explore}
         </Anchor>
       </Group>

@@ -87,7 +87,14 @@ export function PanelCard({ panel, chosen, scope, timeline, edits }: Props) {
           </Text>
         )}
         {!edits && (panel.queries?.length ?? 0) > 0 && (
-          <Anchor component={Link} to={`/explore?${address}`} size="xs">
+          <Anchor
+            component={Link}
+            to={`/explore?${address}`}
+            size="xs"
+            display="inline-block"
+            py={11}
+            my={-11}
+          >
             {t.explore}
           </Anchor>
         )}
@@ -123,13 +130,15 @@ function Tools({ panel, edits }: { panel: Panel; edits: Edits }) {
       width: clamp(part.width ?? panel.width, 1, columns),
       height: clamp(part.height ?? panel.height, 1, most.height),
     });
-  const tool = (label: string, icon: React.ReactNode, act: () => void, disabled = false) => (
+  const tool = (label: string, icon: React.ReactNode, act: () => void, disabled = false, wide = false) => (
     <Tooltip label={label}>
       <ActionIcon
         variant="default"
         size={40}
         aria-label={`${label}: ${panel.title}`}
         disabled={disabled}
+        // On a phone every panel has the whole width.
+        {...(wide ? { visibleFrom: "sm" } : {})}
         onClick={act}
       >
         {icon}
@@ -156,12 +165,14 @@ function Tools({ panel, edits }: { panel: Panel; edits: Edits }) {
         <IconViewportNarrow size={16} />,
         () => size({ width: panel.width - 1 }),
         panel.width <= 1,
+        true,
       )}
       {tool(
         t.wider,
         <IconArrowAutofitWidth size={16} />,
         () => size({ width: panel.width + 1 }),
         panel.width >= columns,
+        true,
       )}
       {tool(t.lower, <IconFold size={16} />, () => size({ height: panel.height - 1 }), panel.height <= 1)}
       {tool(

@@ -129,7 +129,7 @@ function Board({ name, fresh, loaded }: { name: string; fresh: boolean; loaded: 
   const panel = open === undefined ? undefined : shown.panels[open];
   return (
     <Stack gap="md">
-      <Anchor component={Link} to="/dashboards" size="sm">
+      <Anchor component={Link} to="/dashboards" size="sm" py={10} my={-10}>
         ← {t.all}
       </Anchor>
       <PageTitle

@@ -73,7 +73,7 @@ export function View() {
   };
   return (
     <Stack gap="md">
-      <Anchor component={Link} to="/hosts" size="sm">
+      <Anchor component={Link} to="/hosts" size="sm" py={10} my={-10}>
         ← {t.all}
       </Anchor>
       <PageTitle

@@ -84,7 +84,7 @@ export function Bundles() {
 function Back() {
   const t = useProbesText();
   return (
-    <Anchor component={Link} to="/probes" size="sm">
+    <Anchor component={Link} to="/probes" size="sm" py={10} my={-10}>
       ← {t.back}
     </Anchor>
   );

@@ -29,7 +29,7 @@ export function Target() {
   const row = rows[0] as Row;
   return (
     <Stack gap="md">
-      <Anchor component={Link} to="/probes" size="sm">
+      <Anchor component={Link} to="/probes" size="sm" py={10} my={-10}>
         ← {t.back}
       </Anchor>
       <PageTitle note={[row.definition, row.address].filter(Boolean).join(" · ")}>{row.target}</PageTitle>

@@ -35,7 +35,7 @@ export function View() {
   );
   return (
     <Stack gap="md">
-      <Anchor component={Link} to="/services" size="sm">
+      <Anchor component={Link} to="/services" size="sm" py={10} my={-10}>
         ← {t.all}
       </Anchor>
       <PageTitle
