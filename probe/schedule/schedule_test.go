@@ -113,7 +113,7 @@ func TestEvenAndOnTime(t *testing.T) {
 			if len(runs) < 6 || len(runs) > 7 || k.wasTwice() {
 				t.Fatalf("task %d ran %d times in six intervals, twice at a time: %v", i, len(runs), k.wasTwice())
 			}
-			place := Offset(entries[i].Key, interval)
+			place := Offset(entries[i].Key, interval).Truncate(gridOf(n / interval.Seconds()))
 			for j, at := range runs[1:] {
 				if off := time.Duration(at.UnixNano())%interval - place; off != 0 {
 					t.Fatalf("task %d: run %d is %s off its place", i, j+1, off)
@@ -213,6 +213,45 @@ func TestConcurrencyIsBounded(t *testing.T) {
 	})
 }
 
+// TestTogether has runs begin some at a time, however many there are, and each a
+// second after the one before. It ends while some are queued.
+func TestTogether(t *testing.T) {
+	for n, most := range map[int]int{300: 50, 1500: 200} {
+		synctest.Test(t, func(t *testing.T) {
+			var entries []Entry
+			tasks := make([]*task, n)
+			for i := range tasks {
+				tasks[i] = &task{takes: time.Millisecond}
+				entries = append(entries, Entry{Key: fmt.Sprint(i), Interval: time.Second, Task: tasks[i]})
+			}
+			s, end := begin(t, 1000, entries...)
+			time.Sleep(3 * time.Second)
+			before := testutil.ToFloat64(s.m.skipped.WithLabelValues(skippedRunning))
+			times := map[time.Duration]int{}
+			for _, k := range tasks {
+				runs := k.runs()
+				at := runs[len(runs)-1]
+				if since := at.Sub(runs[len(runs)-2]); since != time.Second {
+					t.Fatalf("a run begins %s after the one before", since)
+				}
+				times[time.Duration(at.UnixNano())%time.Second]++
+			}
+			end()
+			if len(times) > most || len(times) < most/3 {
+				t.Errorf("%d runs a second begin at %d times, want %d at most and a third of that at least", n, len(times), most)
+			}
+			for at, c := range times {
+				if at%(time.Second/time.Duration(most)) != 0 || c > 24 {
+					t.Errorf("%d of %d runs begin at %s", c, n, at)
+				}
+			}
+			if before != 0 {
+				t.Errorf("%v are skipped", before)
+			}
+		})
+	}
+}
+
 func TestReloadKeepsThePlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b, c := &task{takes: 300 * time.Millisecond}, &task{}, &task{}
@@ -230,7 +269,7 @@ func TestReloadKeepsThePlace(t *testing.T) {
 		time.Sleep(3*time.Second - time.Millisecond)
 		runs := a.runs()
 		for i, at := range runs[1:] {
-			if at.UnixNano()%int64(time.Second) != int64(Offset("a", time.Second)) {
+			if at.UnixNano()%int64(time.Second) != int64(Offset("a", time.Second).Truncate(20*time.Millisecond)) {
 				t.Errorf("run %d is out of place", i+1)
 			}
 		}

@@ -79,10 +79,10 @@ func (f *fifo) pop() *item {
 
 func (f *fifo) len() int { return len(f.items) - f.head }
 
-// employ sees to it that somebody works on what is ready.
+// employ sees to it that somebody works on what is ready, which nobody does after the end.
 func (s *Scheduler) employ() {
 	switch {
-	case s.ready.len() == 0:
+	case s.ready.len() == 0, s.stopped:
 	case s.idle > 0:
 		s.idle-- // by who wakes: two signals must reach two workers
 		s.work.Signal()
