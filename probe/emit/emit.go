@@ -297,6 +297,10 @@ func (w *writer) end(all bool) {
 	if all || ended > few {
 		t.series = slices.DeleteFunc(t.series, func(s series) bool { return s.round+1 < t.round || all })
 	}
+	const spare = 4 // growing doubles the room, of which each of many targets has some
+	if cap(t.series) > len(t.series)+spare {
+		t.series = append(make([]series, 0, len(t.series)), t.series...)
+	}
 }
 
 func (w *writer) finish() error {
