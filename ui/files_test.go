@@ -12,8 +12,8 @@ func TestPlaceholder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.Built() || len(f.Names()) != 0 || !strings.Contains(string(f.Page("n")), "built without its page") {
-		t.Errorf("built %v, files %v, page %q", f.Built(), f.Names(), f.Page("n"))
+	if f.Built() || len(f.Names()) != 0 || !strings.Contains(string(f.Page("n", "")), "built without its page") {
+		t.Errorf("built %v, files %v, page %q", f.Built(), f.Names(), f.Page("n", ""))
 	}
 }
 
@@ -28,7 +28,7 @@ func TestBuilt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := string(f.Page("abc")); got != `<meta content="abc">` {
+	if got := string(f.Page("abc", "")); got != `<meta content="abc">` {
 		t.Errorf("page %s", got)
 	}
 	js, ok := f.File("assets/a-12.js")
@@ -57,7 +57,7 @@ func TestEmbedded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(f.Page("")) == 0 {
+	if len(f.Page("", "")) == 0 {
 		t.Error("the page is empty")
 	}
 }

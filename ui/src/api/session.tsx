@@ -3,7 +3,7 @@ import { createContext, type ReactNode, useContext, useEffect, useMemo } from "r
 import { type AnswerOf, ask, send, setCSRF } from "./client";
 
 /** Session is who asks, as the island knows. */
-export type Session = AnswerOf<"/api/atoll/v1/session"> & { oidc?: boolean };
+export type Session = AnswerOf<"/api/atoll/v1/session">;
 
 type Access = {
   session: Session | undefined;
