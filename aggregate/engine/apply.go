@@ -56,7 +56,7 @@ func (s *shard) apply(items []item, exts []extra, now int64) {
 			s.count.dropped[dropForgotten]++
 			continue
 		}
-		r := &chunks[n].recs[it.id%chunkSize]
+		r := chunks[n].recs.at(it.id % chunkSize)
 		if r.meta&flagHead == 0 || r.gen() != it.gen {
 			s.count.dropped[dropForgotten]++
 			continue
@@ -92,7 +92,7 @@ func (s *shard) apply(items []item, exts []extra, now int64) {
 }
 
 // special deals with stale markers and NaN; it reports that there is no value.
-func (s *shard) special(r *record, it *item, hist *histogram.FloatHistogram) bool {
+func (s *shard) special(r record, it *item, hist *histogram.FloatHistogram) bool {
 	if hist != nil && !value.IsStaleNaN(it.v) {
 		return false // a histogram's v is NaN
 	}
@@ -110,7 +110,7 @@ func (s *shard) special(r *record, it *item, hist *histogram.FloatHistogram) boo
 
 // series shows a sample to all records of its series, but for those that another
 // island has.
-func (s *shard) series(head *record, it *item, st int64, hist *histogram.FloatHistogram) {
+func (s *shard) series(head record, it *item, st int64, hist *histogram.FloatHistogram) {
 	if len(s.away.mixed) != 0 {
 		if a := s.away.mixed[it.id]; a != nil {
 			s.keep(it.id, a, it, st)
@@ -130,7 +130,7 @@ const (
 	onlyDistributed
 )
 
-func (s *shard) show(head *record, it *item, st int64, hist *histogram.FloatHistogram, to which) {
+func (s *shard) show(head record, it *item, st int64, hist *histogram.FloatHistogram, to which) {
 	r, id := head, it.id
 	for {
 		if slot := r.slot(); slot != 0 && s.rules[slot] != nil {
@@ -153,7 +153,7 @@ func (s *shard) show(head *record, it *item, st int64, hist *histogram.FloatHist
 }
 
 // sample is the heart: one value of one record.
-func (s *shard) sample(rw *ruleWindows, r *record, id uint32, it *item, st int64) {
+func (s *shard) sample(rw *ruleWindows, r record, id uint32, it *item, st int64) {
 	t, v := it.t, it.v
 	switch {
 	case t <= r.t:
@@ -195,7 +195,7 @@ func (s *shard) sample(rw *ruleWindows, r *record, id uint32, it *item, st int64
 
 // infinite takes an infinity for those outputs of a counter's rule that take it;
 // the counter has no sample here.
-func (s *shard) infinite(rw *ruleWindows, r *record, id uint32, it *item) {
+func (s *shard) infinite(rw *ruleWindows, r record, id uint32, it *item) {
 	if it.t <= s.newestSeen(r, id) {
 		s.refuse(it)
 		return
@@ -207,7 +207,7 @@ func (s *shard) infinite(rw *ruleWindows, r *record, id uint32, it *item) {
 }
 
 // newestSeen counts in infinities.
-func (s *shard) newestSeen(r *record, id uint32) int64 {
+func (s *shard) newestSeen(r record, id uint32) int64 {
 	if len(s.odd) == 0 {
 		return r.t
 	}
@@ -218,7 +218,7 @@ func (s *shard) newestSeen(r *record, id uint32) int64 {
 }
 
 // begin takes the first sample of a record.
-func (s *shard) begin(rw *ruleWindows, r *record, id uint32, t int64, v float64, st int64) {
+func (s *shard) begin(rw *ruleWindows, r record, id uint32, t int64, v float64, st int64) {
 	rs := rw.rs
 	r.clear(flagBorn) // it may have stood for "idle"
 	switch {
@@ -243,7 +243,7 @@ func (s *shard) witnessed(rs *ruleState, t, st int64) bool {
 
 // isBirth: the source is known for longer than staleness, so it would have shown
 // the series before, had it been there.
-func (s *shard) isBirth(rs *ruleState, r *record, t int64) bool {
+func (s *shard) isBirth(rs *ruleState, r record, t int64) bool {
 	if s.blind || !rs.rule.Load().Births || rs.since > t-rs.staleness {
 		return false
 	}
@@ -251,7 +251,7 @@ func (s *shard) isBirth(rs *ruleState, r *record, t int64) bool {
 }
 
 // reborn takes a sample of a counter that was created anew at st since the last one.
-func (s *shard) reborn(rw *ruleWindows, r *record, id uint32, t int64, v float64, st int64) {
+func (s *shard) reborn(rw *ruleWindows, r record, id uint32, t int64, v float64, st int64) {
 	s.rootFirst(r, id)
 	if rw.rs.needs.Counters() {
 		s.bridge(rw, id, r.ordinal(), st, 0, t, v, 1, false)
@@ -269,27 +269,27 @@ func (s *shard) reborn(rw *ruleWindows, r *record, id uint32, t int64, v float64
 }
 
 // limit is the longest step after which nothing can be missing; -1: not known.
-func (s *shard) limit(r *record) int64 {
+func (s *shard) limit(r record) int64 {
 	if !r.is(flagSure) {
 		return -1
 	}
 	return stepMillis(r.step()) * 3 / 2
 }
 
-func (s *shard) remember(r *record, seg gapSegment) {
+func (s *shard) remember(r record, seg gapSegment) {
 	s.makeGaps(seg.id).add(seg)
 	r.set(flagGap)
 }
 
 // rootFirst keeps the first sample when the second one replaces it.
-func (s *shard) rootFirst(r *record, id uint32) {
+func (s *shard) rootFirst(r record, id uint32) {
 	if r.step() != 0 {
 		return
 	}
 	s.keepFirst(r, id, r.t, r.v, r.is(flagBorn))
 }
 
-func (s *shard) keepFirst(r *record, id uint32, t int64, v float64, born bool) {
+func (s *shard) keepFirst(r record, id uint32, t int64, v float64, born bool) {
 	c, i := s.chunkOf(id)
 	if c.setFirst(i, t, v, born) {
 		return
@@ -303,7 +303,7 @@ func (s *shard) keepFirst(r *record, id uint32, t int64, v float64, born bool) {
 
 // pace follows the usual step of a record and remembers longer ones as gaps. The
 // step falls at once and rises slowly: what is missing now may still come.
-func (s *shard) pace(r *record, id uint32, t int64, v float64) {
+func (s *shard) pace(r record, id uint32, t int64, v float64) {
 	step, have := t-r.t, stepMillis(r.step())
 	switch {
 	case have == 0:

@@ -98,7 +98,7 @@ func (s *shard) dropAway(id uint32) {
 }
 
 // waitFor lets a series wait for an answer about its home.
-func (s *shard) waitFor(id uint32, r *record) *away {
+func (s *shard) waitFor(id uint32, r record) *away {
 	a := &away{newest: never, known: r.t != never}
 	s.addAway(id, a)
 	s.away.waiting[id] = a
@@ -121,14 +121,14 @@ func (s *shard) waitFor(id uint32, r *record) *away {
 	}
 }
 
-func (s *shard) distributed(r *record) bool {
+func (s *shard) distributed(r record) bool {
 	rw := s.rules[r.slot()]
 	return rw != nil && rw.rs.distribute
 }
 
 // fit takes all samples of the series, or only those for distributed rules, from
 // the usual way.
-func (s *shard) fit(id uint32, r *record, a *away) {
+func (s *shard) fit(id uint32, r record, a *away) {
 	a.mixed = false
 	for q := r; ; q = s.at(q.next - 1) {
 		if rw := s.rules[q.slot()]; rw != nil && !rw.rs.distribute {
@@ -153,7 +153,7 @@ func (s *shard) fit(id uint32, r *record, a *away) {
 }
 
 // end takes a series off those that its source is waited for.
-func (s *shard) end(r *record) {
+func (s *shard) end(r record) {
 	if !r.is(flagStale) {
 		r.set(flagStale)
 		s.e.src.alive(r.source(), -1)
@@ -161,7 +161,7 @@ func (s *shard) end(r *record) {
 }
 
 // follow gives a series to another island. at is when that was last heard.
-func (s *shard) follow(id uint32, r *record, home uint64, there uint32, at int64) {
+func (s *shard) follow(id uint32, r record, home uint64, there uint32, at int64) {
 	a := s.awayOf(id)
 	if a == nil {
 		a = s.waitFor(id, r)
@@ -193,7 +193,7 @@ func (s *shard) unfollow(id uint32, a *away) {
 }
 
 // keepAway takes a sample of a series that leads elsewhere.
-func (s *shard) keepAway(r *record, it *item, st int64) {
+func (s *shard) keepAway(r record, it *item, st int64) {
 	a := s.awayOf(it.id)
 	if a == nil { // it is asked again about
 		a = s.waitFor(it.id, r)
@@ -247,7 +247,7 @@ func (s *shard) keep(id uint32, a *away, it *item, st int64) {
 }
 
 // endAway keeps the stale marker of a series that leads elsewhere.
-func (s *shard) endAway(r *record, it *item) bool {
+func (s *shard) endAway(r record, it *item) bool {
 	if r.leader() != elsewhere {
 		return false
 	}
@@ -266,7 +266,7 @@ func (s *shard) awayTime(id uint32) int64 {
 }
 
 // abandon lets a series be as one that no distributed rule takes.
-func (s *shard) abandon(id uint32, r *record) {
+func (s *shard) abandon(id uint32, r record) {
 	if a := s.awayOf(id); a != nil {
 		s.forgetAway(id)
 	}
@@ -287,7 +287,7 @@ func (s *shard) forgetAway(id uint32) {
 
 // arrive makes a series ours, from a sample that was counted elsewhere on (nil: from
 // the first that was kept), and takes what was kept since.
-func (s *shard) arrive(id uint32, r *record, base *kept, step uint8) {
+func (s *shard) arrive(id uint32, r record, base *kept, step uint8) {
 	a := s.awayOf(id)
 	s.abandon(id, r)
 	floor := int64(never)
@@ -352,7 +352,7 @@ func leading(list []kept, floor int64) (rep uint8) {
 
 // rebase makes a sample that was counted elsewhere the one that the next counts
 // from, unless we counted since.
-func (s *shard) rebase(head uint32, r *record, t int64, v float64, step uint8) {
+func (s *shard) rebase(head uint32, r record, t int64, v float64, step uint8) {
 	if t <= r.t {
 		s.join(head, r, t, v)
 		return
@@ -379,7 +379,7 @@ func (s *shard) rebase(head uint32, r *record, t int64, v float64, step uint8) {
 }
 
 // dropFirst lets nothing be joined on before what a record has.
-func (s *shard) dropFirst(r *record, id uint32, step uint8) {
+func (s *shard) dropFirst(r record, id uint32, step uint8) {
 	c, i := s.chunkOf(id)
 	c.dropFirst(i)
 	if r.step() == 0 {
@@ -389,7 +389,7 @@ func (s *shard) dropFirst(r *record, id uint32, step uint8) {
 
 // join counts what lies between the last sample that a lost home counted and the one
 // that we went on from.
-func (s *shard) join(head uint32, r *record, t int64, v float64) bool {
+func (s *shard) join(head uint32, r record, t int64, v float64) bool {
 	base, ok := s.away.based[head]
 	if !ok || v-v != 0 || base.v-base.v != 0 {
 		return false

@@ -99,7 +99,7 @@ func (b *Batch) Learn(raw []byte, ls labels.Labels) Verdict {
 func (b *Batch) resolve(ref Ref, ls labels.Labels) (Ref, uint64, bool) {
 	if ref != 0 {
 		s, id := b.e.locate(ref.Index())
-		if r := s.at(id); r != nil {
+		if r := s.at(id); !r.none() {
 			meta := r.load()
 			if meta&(flagHead|flagRelearn) == flagHead && metaGen(meta) == ref.gen() {
 				return ref, meta, true
@@ -200,7 +200,7 @@ func (b *Batch) applyTo(k int, now int64, journalled bool) {
 	}
 	for i := range items {
 		if x := items[i].ext; x != 0 && b.exts[x-1].to > b.exts[x-1].from {
-			if r := s.at(items[i].id); r != nil && r.gen() == items[i].gen {
+			if r := s.at(items[i].id); !r.none() && r.gen() == items[i].gen {
 				r.clear(flagFresh)
 			}
 		}

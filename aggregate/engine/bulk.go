@@ -122,7 +122,7 @@ func (s *shard) next(last *uint32, print uint64) spot {
 	}
 	c := chunks[n]
 	for k := i + 1; k < min(i+1+reach, chunkSize); k++ {
-		r := &c.recs[k]
+		r := c.recs.at(k)
 		if r.seen() != print {
 			continue
 		}
@@ -151,7 +151,7 @@ func (s *shard) nextAlias(last *uint32, print uint64) spot {
 func (s *shard) spot(val uint32, print uint64) spot {
 	if val&aliasBit == 0 {
 		r := s.at(val)
-		if r == nil {
+		if r.none() {
 			return spot{}
 		}
 		if meta := r.load(); r.seen() == print {
@@ -165,7 +165,7 @@ func (s *shard) spot(val uint32, print uint64) spot {
 	}
 	owner, id := s.e.locate(uint32(packed))
 	r := owner.at(id)
-	if r == nil {
+	if r.none() {
 		return spot{}
 	}
 	if meta := r.load(); metaGen(meta) == uint8(packed>>32) {

@@ -143,14 +143,14 @@ func (e *Engine) carryOutOne(now int64, d *Decision, replay bool) bool {
 	}
 	s, id, r := e.series(d.Series)
 	defer s.mu.Unlock()
-	if r == nil {
+	if r.none() {
 		return false
 	}
 	s.now, d.gen = max(s.now, now), r.gen()
 	return s.decide(id, r, d, replay)
 }
 
-func (s *shard) decide(id uint32, r *record, d *Decision, replay bool) bool {
+func (s *shard) decide(id uint32, r record, d *Decision, replay bool) bool {
 	a := s.awayOf(id)
 	own := a == nil && r.leader() != elsewhere
 	waits := !own && (a == nil || a.home == 0)
@@ -212,7 +212,7 @@ func (s *shard) decide(id uint32, r *record, d *Decision, replay bool) bool {
 }
 
 // give hands a series over, unless it was heard since.
-func (s *shard) give(id uint32, r *record, d *Decision, own, replay bool) bool {
+func (s *shard) give(id uint32, r record, d *Decision, own, replay bool) bool {
 	if is := s.status(id, r); !replay && (!own || is.T != never && !is.Ended && d.T-is.T < Silence(is.Step)) {
 		return false
 	}
@@ -224,7 +224,7 @@ func (s *shard) give(id uint32, r *record, d *Decision, own, replay bool) bool {
 
 // arriveBlind makes a series ours that others may have counted: its first sample here
 // is not what it grew.
-func (s *shard) arriveBlind(id uint32, r *record, a *away) {
+func (s *shard) arriveBlind(id uint32, r record, a *away) {
 	fresh := a != nil && r.t == never && len(a.list) > 0
 	s.blind = true
 	s.arrive(id, r, nil, 0)
@@ -234,7 +234,7 @@ func (s *shard) arriveBlind(id uint32, r *record, a *away) {
 	}
 }
 
-func (s *shard) takeFrom(id uint32, r *record, a *away, d *Decision) bool {
+func (s *shard) takeFrom(id uint32, r record, a *away, d *Decision) bool {
 	from, there, base, step := a.home, a.there, (*kept)(nil), a.step
 	switch {
 	case d.Verb == Take && d.Home != from:
@@ -288,7 +288,7 @@ func (s *shard) rekey(_ *chore, n int, c *chunk) {
 	if s.imaging != nil {
 		s.imaging.takeHomes(s, n)
 	}
-	s.chunkHeads(n, c, func(id uint32, r *record) {
+	s.chunkHeads(n, c, func(id uint32, r record) {
 		s.abandon(id, r)
 		r.set(flagRelearn)
 	})
@@ -312,7 +312,7 @@ func (s *shard) doubtSome(x *chore, n int, c *chunk) {
 	if s.imaging != nil {
 		s.imaging.takeHomes(s, n)
 	}
-	s.chunkHeads(n, c, func(id uint32, r *record) {
+	s.chunkHeads(n, c, func(id uint32, r record) {
 		switch {
 		case c.ids[id%chunkSize] == 0 || s.awayOf(id) != nil:
 		case s.isMixed(r):
@@ -324,7 +324,7 @@ func (s *shard) doubtSome(x *chore, n int, c *chunk) {
 	})
 }
 
-func (s *shard) isMixed(r *record) bool {
+func (s *shard) isMixed(r record) bool {
 	for ; ; r = s.at(r.next - 1) {
 		if rw := s.rules[r.slot()]; rw != nil && !rw.rs.distribute {
 			return true

@@ -1,7 +1,7 @@
 package engine
 
 // dedup holds the last sample of each span back until the next span begins.
-func (s *shard) dedup(rw *ruleWindows, r *record, id uint32, it *item, st int64) {
+func (s *shard) dedup(rw *ruleWindows, r record, id uint32, it *item, st int64) {
 	h := s.heldOf(id)
 	span := func(t int64) int64 { return (t + rw.rs.dedup - 1) / rw.rs.dedup }
 	mine := kept{t: it.t, st: st, v: it.v, rep: it.rep}
@@ -32,7 +32,7 @@ func (s *shard) dedup(rw *ruleWindows, r *record, id uint32, it *item, st int64)
 	}
 }
 
-func (s *shard) letGo(rw *ruleWindows, r *record, id uint32, h kept) {
+func (s *shard) letGo(rw *ruleWindows, r record, id uint32, h kept) {
 	it := item{v: h.v, t: h.t, id: id, rep: h.rep}
 	s.sample(rw, r, id, &it, h.st)
 }
@@ -100,14 +100,14 @@ func (s *shard) letSomeGo(from uint32) bool {
 	}
 	if chunks[n] != nil {
 		for i := range chunks[n].bump {
-			s.letOneGo(from+i, &chunks[n].recs[i])
+			s.letOneGo(from+i, chunks[n].recs.at(i))
 		}
 	}
 	return true
 }
 
 // letOneGo takes what a record holds, if it is among what is let go.
-func (s *shard) letOneGo(id uint32, r *record) {
+func (s *shard) letOneGo(id uint32, r record) {
 	slot := r.slot()
 	if slot == 0 || int(slot) >= len(s.letting) || s.letting[slot] == never {
 		return

@@ -170,7 +170,7 @@ func (s *shard) markIdle(head uint32) bool {
 	return false
 }
 
-func (s *shard) keepFor(set *ruleSet, r *record) int64 {
+func (s *shard) keepFor(set *ruleSet, r record) int64 {
 	if slot := r.slot(); slot != 0 && int(slot) < len(set.slots) && set.slots[slot] != nil {
 		return set.slots[slot].forget
 	}
@@ -228,13 +228,13 @@ func (s *shard) sweepGaps(c *chunk, now int64) {
 		return
 	}
 	horizon := func(id uint32) int64 {
-		if r := s.at(id); r != nil && r.slot() != 0 && s.rules[r.slot()] != nil {
+		if r := s.at(id); !r.none() && r.slot() != 0 && s.rules[r.slot()] != nil {
 			return now - s.rules[r.slot()].rs.maxAge
 		}
 		return now
 	}
 	c.gaps.expire(horizon, func(id uint32) {
-		if r := s.at(id); r != nil {
+		if r := s.at(id); !r.none() {
 			r.clear(flagGap)
 		}
 	})
@@ -252,7 +252,7 @@ func (e *Engine) sweepSources(part int) bool {
 		if val&soloBit != 0 {
 			s, id := e.locate(val &^ soloBit)
 			r := s.at(id)
-			return r != nil && r.load()&(flagHead|0xffffffff) == flagHead|soloBit
+			return !r.none() && r.load()&(flagHead|0xffffffff) == flagHead|soloBit
 		}
 		if e.src.all.at(val).series > 0 {
 			return true

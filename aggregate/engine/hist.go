@@ -9,7 +9,7 @@ import (
 
 // histogram takes a native histogram: a counter's growth is folded like that of a
 // float counter, but late ones are not fitted into gaps; a gauge's as it is.
-func (s *shard) histogram(rw *ruleWindows, r *record, id uint32, it *item, st int64, h *histogram.FloatHistogram) {
+func (s *shard) histogram(rw *ruleWindows, r record, id uint32, it *item, st int64, h *histogram.FloatHistogram) {
 	rs, t := rw.rs, it.t
 	switch {
 	case rs.needs&rule.NeedNative == 0:
@@ -98,7 +98,7 @@ func (s *shard) addHistogram(rw *ruleWindows, ord uint32, t int64, d *histogram.
 
 // arriveHistogram takes one that came while the home of its series was not known: it
 // was not kept. Where another island may have counted it, the next one counts from here.
-func (s *shard) arriveHistogram(r *record, t int64) {
+func (s *shard) arriveHistogram(r record, t int64) {
 	s.count.dropped[dropReplica]++
 	for ; s.blind; r = s.at(r.next - 1) {
 		if s.distributed(r) && r.t == never {

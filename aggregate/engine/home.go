@@ -168,15 +168,15 @@ func (e *Engine) enlist(ref Ref, id uint64, fresh bool) {
 }
 
 // record finds the head of a series; the caller holds no lock, and holds that of the
-// shard afterwards, also where r is nil.
-func (e *Engine) series(x Series) (s *shard, id uint32, r *record) {
+// shard afterwards, also where there is none.
+func (e *Engine) series(x Series) (s *shard, id uint32, r record) {
 	s, id = e.locate(x.Ref)
 	s.mu.Lock()
-	if r = s.at(id); r == nil || !r.is(flagHead) || x.ID == 0 {
-		return s, id, nil
+	if r = s.at(id); r.none() || !r.is(flagHead) || x.ID == 0 {
+		return s, id, record{}
 	}
 	if s.ready(id); s.idOf(id) != x.ID {
-		return s, id, nil
+		return s, id, record{}
 	}
 	return s, id, r
 }
@@ -200,7 +200,7 @@ func (e *Engine) Owned(at uint64, f func(Claim)) (next uint64) {
 	if n < len(chunks) && chunks[n] != nil && chunks[n].ids != nil {
 		c := chunks[n]
 		for i := range c.bump {
-			if c.ids[i] == 0 || !c.recs[i].is(flagHead) {
+			if c.ids[i] == 0 || !c.recs.at(i).is(flagHead) {
 				continue
 			}
 			id := uint32(n)*chunkSize + i
@@ -208,7 +208,7 @@ func (e *Engine) Owned(at uint64, f func(Claim)) (next uint64) {
 			if a == nil || a.home == 0 {
 				f(Claim{
 					Series:  Series{c.ids[i], e.dense(s, id)},
-					Waiting: a != nil || c.recs[i].leader() == elsewhere, Known: s.status(id, &c.recs[i]).T != never,
+					Waiting: a != nil || c.recs.at(i).leader() == elsewhere, Known: s.status(id, c.recs.at(i)).T != never,
 				})
 			}
 		}
@@ -267,7 +267,7 @@ func (e *Engine) Look(all []Series, f func(i int, is Status)) {
 	for i, x := range all {
 		s, id, r := e.series(x)
 		is := Status{T: math.MinInt64}
-		if r != nil {
+		if !r.none() {
 			is = s.status(id, r)
 		}
 		s.mu.Unlock()
@@ -275,7 +275,7 @@ func (e *Engine) Look(all []Series, f func(i int, is Status)) {
 	}
 }
 
-func (s *shard) status(id uint32, r *record) Status {
+func (s *shard) status(id uint32, r record) Status {
 	is := Status{State: Own, T: never, Ended: r.is(flagStale)}
 	if a := s.awayOf(id); a != nil {
 		is.State, is.Home, is.There = Away, a.home, a.there

@@ -84,7 +84,7 @@ func (x *homeImage) sort() {
 // had reports whether a series was there.
 func (x *chunkImage) had(id uint32) bool {
 	i := int(id % chunkSize)
-	return x.there && x.named && i < x.n && x.recs[i].is(flagHead)
+	return x.there && x.named && i < x.n && x.recs.idents[i].is(flagHead)
 }
 
 func (x *homeImage) addAway(s *shard, id uint32, a *away) {
@@ -169,7 +169,7 @@ func (x *restorer) homes(s *shard, d *decoder) error {
 		c.ids = new([chunkSize]uint64)
 		for i := range c.bump {
 			c.ids[i] = d.u64()
-			if !c.recs[i].is(flagHead) || x.e.homeKey == 0 {
+			if !c.recs.idents[i].is(flagHead) || x.e.homeKey == 0 {
 				c.ids[i] = 0
 			}
 		}
@@ -190,7 +190,7 @@ func (x *restorer) homes(s *shard, d *decoder) error {
 	}
 	for range d.count(15) {
 		id, k := d.u32(), d.kept()
-		if r := s.at(id); r != nil && r.is(flagHead) {
+		if r := s.at(id); !r.none() && r.is(flagHead) {
 			s.away.based[id] = k
 		}
 	}
@@ -212,7 +212,7 @@ func (x *restorer) away(s *shard, d *decoder, said map[uint64]heard) error {
 		return errShort
 	}
 	r := s.at(id)
-	if r == nil || !r.is(flagHead) || s.idOf(id) == 0 || s.awayOf(id) != nil {
+	if r.none() || !r.is(flagHead) || s.idOf(id) == 0 || s.awayOf(id) != nil {
 		return nil
 	}
 	a := s.waitFor(id, r)

@@ -17,7 +17,7 @@ type image struct {
 
 type chunkImage struct {
 	there bool
-	recs  [chunkSize]record
+	recs  records
 	n     int // of recs
 	// first are the first samples, if there are any, at times since base.
 	some  bool
@@ -144,7 +144,7 @@ func (m *image) reserve(n int) {
 	for len(m.chunks) < n {
 		c := &chunkImage{}
 		for i := 0; i < chunkSize; i += 64 {
-			c.recs[i].v, c.first[i], c.times[i], c.ids[i] = 1, 1, 1, 1
+			c.recs.idents[i].print, c.recs.readings[i].t, c.first[i], c.times[i], c.ids[i] = 1, 1, 1, 1, 1
 		}
 		m.chunks = append(m.chunks, c)
 	}
@@ -156,7 +156,9 @@ func (m *image) take(s *shard, n int, c *chunk) {
 	if x.there = c != nil; !x.there {
 		return
 	}
-	x.n, x.some, x.gaps, x.odd = copy(x.recs[:], c.recs[:c.bump]), c.first != nil, x.gaps[:0], x.odd[:0]
+	x.n = copy(x.recs.idents[:], c.recs.idents[:c.bump])
+	copy(x.recs.readings[:], c.recs.readings[:c.bump])
+	x.some, x.gaps, x.odd = c.first != nil, x.gaps[:0], x.odd[:0]
 	if x.some {
 		x.base, x.first = c.first.base, *c.first.v
 		for i := range x.n {
@@ -222,7 +224,7 @@ func (m *image) appendRecords(b []byte) []byte {
 		b = binary.LittleEndian.AppendUint32(b, uint32(c.n))
 		b = slices.Grow(b, c.n*32)
 		for i := range c.n {
-			r := &c.recs[i]
+			r := c.recs.at(uint32(i))
 			b = appendFloat(b, r.v)
 			b = binary.LittleEndian.AppendUint64(b, uint64(r.t))
 			b = binary.LittleEndian.AppendUint64(b, r.meta)

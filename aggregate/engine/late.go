@@ -3,7 +3,7 @@ package engine
 // late takes a sample that is not newer than the record's newest: only where it
 // lies strictly inside a remembered gap, else it is one that was taken before or
 // comes too late.
-func (s *shard) late(rw *ruleWindows, r *record, id uint32, it *item, st int64) {
+func (s *shard) late(rw *ruleWindows, r record, id uint32, it *item, st int64) {
 	t, v := it.t, it.v
 	if t == r.t {
 		s.refuse(it)
@@ -52,7 +52,7 @@ func (g gapSegment) welcomes(v float64) bool {
 }
 
 // before takes a sample that is older than the record's first one.
-func (s *shard) before(rw *ruleWindows, r *record, id uint32, it *item) bool {
+func (s *shard) before(rw *ruleWindows, r record, id uint32, it *item) bool {
 	if r.is(flagGap) && s.gapsOf(id).created(id) {
 		return false // it is of the counter's former life
 	}
@@ -75,7 +75,7 @@ func (s *shard) before(rw *ruleWindows, r *record, id uint32, it *item) bool {
 
 // split puts a sample into a gap: what was counted for the whole is taken back,
 // what the halves are worth is added.
-func (s *shard) split(rw *ruleWindows, r *record, id uint32, seg gapSegment, t int64, v float64) {
+func (s *shard) split(rw *ruleWindows, r record, id uint32, seg gapSegment, t int64, v float64) {
 	ord, counts := r.ordinal(), rw.rs.needs.Counters()
 	if counts {
 		s.retract(rw, id, ord, seg)
@@ -111,7 +111,7 @@ func (s *shard) split(rw *ruleWindows, r *record, id uint32, seg gapSegment, t i
 }
 
 // keepHalves remembers what may still be filled.
-func (s *shard) keepHalves(r *record, id uint32, left, right gapSegment) {
+func (s *shard) keepHalves(r record, id uint32, left, right gapSegment) {
 	if have := stepMillis(r.step()); right.kind == gapPair && (have == 0 || right.to-right.from < have*3/4) {
 		r.setStep(stepCode(right.to - right.from))
 	}

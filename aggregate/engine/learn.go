@@ -118,7 +118,7 @@ func (e *Engine) settle(f fingerprint, got learned, lane uint8) Ref {
 }
 
 // extend adds records behind the last one of a chain.
-func (s *shard) extend(last *record, groups []placed, lane uint8) {
+func (s *shard) extend(last record, groups []placed, lane uint8) {
 	for _, p := range groups {
 		id, r := s.alloc(lane)
 		r.group = groupOf(p.rs.slot, p.ord)

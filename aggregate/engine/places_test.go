@@ -206,7 +206,7 @@ func (r *rig) check(t *testing.T, now int64, sent float64) (n int) {
 }
 
 // number is that of the series, which is its group's job.
-func (r *rig) number(t *testing.T, s *shard, x *record) (n float64) {
+func (r *rig) number(t *testing.T, s *shard, x record) (n float64) {
 	t.Helper()
 	group, _ := s.rules[x.slot()].rs.groups.get(x.ordinal())
 	if _, err := fmt.Sscan(group.Get("job"), &n); err != nil {

@@ -2,15 +2,20 @@ package engine
 
 import "sync/atomic"
 
-// A record is what is known of one series for one rule: 40 bytes without pointers.
-// A series that several rules take has several records, chained from its head.
+// A record is what is known of one series for one rule: 40 bytes without pointers. A
+// series that several rules take has several records, chained from its head. Of a
+// chunk's records what a batch looks for lies apart from what changes with each
+// sample, or each core would take the lines of the former from the other for nothing.
 type record struct {
+	*ident
+	*reading
+}
+
+// ident is what seldom changes.
+type ident struct {
 	// print is of a head's fingerprint, 0 for none. Written under the shard's lock,
 	// before the head is one, with atomic stores, as meta.
 	print uint64
-	// v and t are the last sample taken; t is never before the first one.
-	v float64
-	t int64
 	// meta: bits 0-31 source, 32-39 generation, 40-47 step (coded), 48-55 leading
 	// replica, 56-63 flags. Written under the shard's lock with atomic stores, as a
 	// batch looks at it without.
@@ -20,6 +25,23 @@ type record struct {
 	// next is the index of the series' next record, plus 1.
 	next uint32
 }
+
+// reading is the last sample taken; t is never before the first one.
+type reading struct {
+	v float64
+	t int64
+}
+
+// records are those of a chunk.
+type records struct {
+	idents   [chunkSize]ident
+	readings [chunkSize]reading
+}
+
+func (x *records) at(i uint32) record { return record{&x.idents[i], &x.readings[i]} }
+
+// none tells that there is no record.
+func (r record) none() bool { return r.ident == nil }
 
 const (
 	flagHead    = 1 << (56 + iota) // first record of a series in use
@@ -36,21 +58,21 @@ const (
 	maxSlot     = 1<<(32-ordinalBits) - 1
 )
 
-func (r *record) source() uint32      { return uint32(r.meta) }
-func (r *record) gen() uint8          { return uint8(r.meta >> 32) }
-func (r *record) step() uint8         { return uint8(r.meta >> 40) }
-func (r *record) leader() uint8       { return uint8(r.meta >> 48) }
-func (r *record) is(flag uint64) bool { return r.meta&flag != 0 }
-func (r *record) set(flag uint64)     { r.store(r.meta | flag) }
-func (r *record) clear(flag uint64)   { r.store(r.meta &^ flag) }
-func (r *record) setSource(s uint32)  { r.store(r.meta&^0xffffffff | uint64(s)) }
-func (r *record) setStep(code uint8)  { r.store(r.meta&^(0xff<<40) | uint64(code)<<40) }
-func (r *record) setLeader(rep uint8) { r.store(r.meta&^(0xff<<48) | uint64(rep)<<48) }
-func (r *record) slot() uint32        { return r.group >> ordinalBits }
-func (r *record) ordinal() uint32     { return r.group & maxOrdinal }
-func (r *record) load() uint64        { return atomic.LoadUint64(&r.meta) }
-func (r *record) seen() uint64        { return atomic.LoadUint64(&r.print) }
-func (r *record) setPrint(p uint64)   { atomic.StoreUint64(&r.print, p) }
+func (r *ident) source() uint32       { return uint32(r.meta) }
+func (r *ident) gen() uint8           { return uint8(r.meta >> 32) }
+func (r *ident) step() uint8          { return uint8(r.meta >> 40) }
+func (r *ident) leader() uint8        { return uint8(r.meta >> 48) }
+func (r *ident) is(flag uint64) bool  { return r.meta&flag != 0 }
+func (r *ident) set(flag uint64)      { r.store(r.meta | flag) }
+func (r *ident) clear(flag uint64)    { r.store(r.meta &^ flag) }
+func (r *ident) setSource(s uint32)   { r.store(r.meta&^0xffffffff | uint64(s)) }
+func (r *ident) setStep(code uint8)   { r.store(r.meta&^(0xff<<40) | uint64(code)<<40) }
+func (r *ident) setLeader(rep uint8)  { r.store(r.meta&^(0xff<<48) | uint64(rep)<<48) }
+func (r *ident) slot() uint32         { return r.group >> ordinalBits }
+func (r *ident) ordinal() uint32      { return r.group & maxOrdinal }
+func (r *ident) load() uint64         { return atomic.LoadUint64(&r.meta) }
+func (r *ident) seen() uint64         { return atomic.LoadUint64(&r.print) }
+func (r *ident) setPrint(p uint64)    { atomic.StoreUint64(&r.print, p) }
 func groupOf(slot, ord uint32) uint32 { return slot<<ordinalBits | ord }
 func metaGen(meta uint64) uint8       { return uint8(meta >> 32) }
 func metaVerdict(meta uint64) Verdict {
@@ -61,7 +83,7 @@ func metaVerdict(meta uint64) Verdict {
 }
 
 // store skips the write, and its cost for other readers, where nothing changes.
-func (r *record) store(meta uint64) {
+func (r *ident) store(meta uint64) {
 	if meta != r.meta {
 		atomic.StoreUint64(&r.meta, meta)
 	}
@@ -91,7 +113,7 @@ const chunkSize = 1024
 
 // chunk is 1024 records and, while any of them has one, the first samples of each.
 type chunk struct {
-	recs  *[chunkSize]record
+	recs  *records
 	first *firsts
 	gaps  *gaps // nil for none
 	sides

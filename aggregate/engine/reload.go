@@ -75,14 +75,14 @@ func (e *Engine) wipe() {
 func (s *shard) eachHead(f func(id uint32)) {
 	for n, c := range *s.chunks.Load() {
 		if c != nil {
-			s.chunkHeads(n, c, func(id uint32, _ *record) { f(id) })
+			s.chunkHeads(n, c, func(id uint32, _ record) { f(id) })
 		}
 	}
 }
 
-func (s *shard) chunkHeads(n int, c *chunk, f func(id uint32, r *record)) {
+func (s *shard) chunkHeads(n int, c *chunk, f func(id uint32, r record)) {
 	for i := range c.bump {
-		if r := &c.recs[i]; r.is(flagHead) {
+		if r := c.recs.at(i); r.is(flagHead) {
 			f(uint32(n)*chunkSize+i, r)
 		}
 	}
@@ -97,7 +97,7 @@ func (s *shard) relabel(before, after *ruleSet) {
 		if c == nil {
 			return
 		}
-		s.chunkHeads(n, c, func(head uint32, h *record) {
+		s.chunkHeads(n, c, func(head uint32, h record) {
 			for id := head + 1; id != 0; id = s.at(id - 1).next {
 				if r := s.at(id - 1); r.slot() != 0 && after.slots[r.slot()] != before.slots[r.slot()] {
 					s.retire(id-1, r)
@@ -109,7 +109,7 @@ func (s *shard) relabel(before, after *ruleSet) {
 }
 
 // retire takes a record out of the service of its rule.
-func (s *shard) retire(id uint32, r *record) {
+func (s *shard) retire(id uint32, r record) {
 	r.group = 0
 	r.t, r.v = never, 0
 	s.gapsOf(id).drop(id)

@@ -7,7 +7,7 @@ const maxAside = 16
 // lead decides on a sample of a replica that is not known to lead its series: the
 // leader's silence is measured in event time, as replicas scrape the same target.
 // It reports whether the sample is to be taken.
-func (s *shard) lead(r *record, it *item, st int64) bool {
+func (s *shard) lead(r record, it *item, st int64) bool {
 	if r.leader() == elsewhere {
 		s.keepAway(r, it, st)
 		return false
@@ -44,7 +44,7 @@ func (s *shard) lead(r *record, it *item, st int64) bool {
 }
 
 // newestTime counts in the sample that deduplication holds.
-func (s *shard) newestTime(r *record, id uint32) int64 {
+func (s *shard) newestTime(r record, id uint32) int64 {
 	if h := s.heldOf(id); h != nil {
 		return max(h.t, r.t)
 	}
@@ -80,7 +80,7 @@ func (s *shard) heard(id uint32, t int64) {
 }
 
 // replay takes what the new leader sent while the old one was silent.
-func (s *shard) replay(r *record, id uint32, until int64) {
+func (s *shard) replay(r record, id uint32, until int64) {
 	list := s.asideOf(id)
 	s.setAsides(id, nil)
 	for _, k := range list {

@@ -58,7 +58,7 @@ func (s *shard) readPlace(print, v, total uint64) (uint32, bool) {
 		return 0, false
 	}
 	r := s.at(uint32(v))
-	if r == nil || !r.is(flagHead) || r.print != 0 {
+	if r.none() || !r.is(flagHead) || r.print != 0 {
 		return 0, false
 	}
 	r.setPrint(print)
@@ -76,16 +76,17 @@ func (x *restorer) records(d *decoder) ([]*chunk, error) {
 		if kind == 0 {
 			continue
 		}
-		c := &chunk{recs: new([chunkSize]record), bump: d.u32()}
+		c := &chunk{recs: new(records), bump: d.u32()}
 		if kind > 2 || c.bump > chunkSize || uint64(len(d.b)) < uint64(c.bump)*32 {
 			return nil, errShort
 		}
-		for i := range c.recs {
-			if uint32(i) >= c.bump {
-				c.recs[i].meta = 1 << 32
+		for i := range uint32(chunkSize) {
+			if i >= c.bump {
+				c.recs.idents[i].meta = 1 << 32
 				continue
 			}
-			c.recs[i] = record{v: d.float(), t: int64(d.u64()), meta: d.u64(), group: d.u32(), next: d.u32()}
+			c.recs.readings[i] = reading{v: d.float(), t: int64(d.u64())}
+			c.recs.idents[i] = ident{meta: d.u64(), group: d.u32(), next: d.u32()}
 		}
 		if kind == 2 {
 			c.readFirsts(d)
@@ -121,7 +122,7 @@ func (x *restorer) chains(s *shard, chunks []*chunk) error {
 			continue
 		}
 		for i := range c.bump {
-			if !c.recs[i].is(flagHead) {
+			if !c.recs.idents[i].is(flagHead) {
 				continue
 			}
 			s.count.series++
@@ -138,7 +139,7 @@ func (x *restorer) chains(s *shard, chunks []*chunk) error {
 					break
 				}
 				id = r.next - 1
-				if int(id) < len(reached) && s.at(id) != nil && s.at(id).is(flagHead) {
+				if int(id) < len(reached) && !s.at(id).none() && s.at(id).is(flagHead) {
 					return errShort
 				}
 			}
@@ -153,8 +154,9 @@ func (x *restorer) chains(s *shard, chunks []*chunk) error {
 				c.live++
 				continue
 			}
-			gen := c.recs[i].gen()
-			c.recs[i] = record{t: never, meta: uint64(max(1, gen)) << 32, next: c.free}
+			r := c.recs.at(i)
+			*r.ident = ident{meta: uint64(max(1, r.gen())) << 32, next: c.free}
+			*r.reading = reading{t: never}
 			c.dropFirst(i)
 			c.free = i + 1
 		}
@@ -162,7 +164,7 @@ func (x *restorer) chains(s *shard, chunks []*chunk) error {
 	return nil
 }
 
-func (x *restorer) adoptRecord(r *record) error {
+func (x *restorer) adoptRecord(r record) error {
 	if r.t != never && !plausible(r.t) || r.gen() == 0 {
 		return errShort
 	}
@@ -180,7 +182,8 @@ func (x *restorer) adoptRecord(r *record) error {
 	}
 	rs := x.slots[r.slot()]
 	if rs == nil || rs.slot == 0 {
-		*r = record{t: never, meta: r.meta &^ (flagGap | flagSure | flagBorn | 0xff<<40), next: r.next}
+		*r.ident = ident{meta: r.meta &^ (flagGap | flagSure | flagBorn | 0xff<<40), next: r.next}
+		*r.reading = reading{t: never}
 		return nil
 	}
 	if !rs.groups.known(r.ordinal()) {
@@ -192,7 +195,7 @@ func (x *restorer) adoptRecord(r *record) error {
 }
 
 func (x *restorer) sides(s *shard, d *decoder, total uint64) error {
-	known := func(id uint32) bool { return uint64(id) < total && s.at(id) != nil && s.at(id).slot() != 0 }
+	known := func(id uint32) bool { return uint64(id) < total && !s.at(id).none() && s.at(id).slot() != 0 }
 	for range d.count(37) {
 		g := gapSegment{id: d.u32(), kind: gapKind(d.byte()), fromV: d.float(), toV: d.float(), from: int64(d.u64()), to: int64(d.u64())}
 		if g.kind == 0 || g.kind > gapOpen || !plausible(g.to) || g.from >= g.to || g.from != never && !plausible(g.from) {

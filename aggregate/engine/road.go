@@ -17,7 +17,7 @@ type road struct {
 const roadMask = flagHead | flagSure | flagStale | 0xff<<32 | 0xff<<48
 
 // take returns false, having done nothing, where the long way is needed.
-func (d *road) take(s *shard, r *record, it *item) bool {
+func (d *road) take(s *shard, r record, it *item) bool {
 	if r.meta&roadMask != flagHead|flagSure|uint64(it.gen)<<32|uint64(it.rep)<<48 || r.next != 0 || s.asides != 0 {
 		return false
 	}

@@ -69,18 +69,18 @@ func (e *Engine) locate(dense uint32) (*shard, uint32) {
 	return e.shards[dense&(1<<e.shardBits-1)], dense >> e.shardBits
 }
 
-// at returns nil where the chunk is gone. Without the lock only meta and print may be
+// at returns none where the chunk is gone. Without the lock only meta and print may be
 // read.
-func (s *shard) at(id uint32) *record {
+func (s *shard) at(id uint32) record {
 	chunks := *s.chunks.Load()
 	if int(id/chunkSize) >= len(chunks) {
-		return nil
+		return record{}
 	}
 	c := chunks[id/chunkSize]
 	if c == nil {
-		return nil
+		return record{}
 	}
-	return &c.recs[id%chunkSize]
+	return c.recs.at(id % chunkSize)
 }
 
 // print is what is known of the fingerprint of a place, a series' head or an alias; 0
@@ -89,7 +89,7 @@ func (s *shard) print(val uint32) uint64 {
 	if val&aliasBit != 0 {
 		return s.aliases.print(val &^ aliasBit)
 	}
-	if r := s.at(val); r != nil {
+	if r := s.at(val); !r.none() {
 		return r.seen()
 	}
 	return 0
@@ -101,7 +101,7 @@ func (s *shard) chunkOf(id uint32) (*chunk, uint32) {
 
 // alloc returns a cleared record that has a generation and nothing else, next to the
 // one that was last given to the lane where possible.
-func (s *shard) alloc(lane uint8) (uint32, *record) {
+func (s *shard) alloc(lane uint8) (uint32, record) {
 	chunks := *s.chunks.Load()
 	n := s.roomy[lane]
 	for n < len(chunks) && chunks[n] != nil && (chunks[n].lane != lane || chunks[n].live == chunkSize) {
@@ -116,22 +116,22 @@ func (s *shard) alloc(lane uint8) (uint32, *record) {
 	i := c.bump
 	if c.free != 0 {
 		i = c.free - 1
-		c.free = c.recs[i].next
+		c.free = c.recs.idents[i].next
 	} else {
 		c.bump++
 	}
 	c.live++
-	r := &c.recs[i]
+	r := c.recs.at(i)
 	r.v, r.t, r.group, r.next = 0, never, 0, 0
 	r.store(uint64(r.gen()) << 32)
 	return uint32(n)*chunkSize + i, r
 }
 
 func (s *shard) addChunk(chunks []*chunk, n int, lane uint8) []*chunk {
-	c := &chunk{recs: new([chunkSize]record), lane: lane}
+	c := &chunk{recs: new(records), lane: lane}
 	s.gens++
-	for i := range c.recs {
-		c.recs[i].meta = uint64(max(1, s.gens)) << 32
+	for i := range c.recs.idents {
+		c.recs.idents[i].meta = uint64(max(1, s.gens)) << 32
 	}
 	grown := append([]*chunk(nil), chunks...)
 	if n == len(grown) {
@@ -146,7 +146,7 @@ func (s *shard) addChunk(chunks []*chunk, n int, lane uint8) []*chunk {
 func (s *shard) release(id uint32) {
 	c, i := s.chunkOf(id)
 	c.dropFirst(i)
-	r := &c.recs[i]
+	r := c.recs.at(i)
 	r.next = c.free
 	c.free = i + 1
 	c.live--
@@ -166,7 +166,7 @@ func (s *shard) release(id uint32) {
 }
 
 // kill takes a record out of use: its generation changes, its side tables go.
-func (s *shard) kill(id uint32, r *record) {
+func (s *shard) kill(id uint32, r record) {
 	gen := r.gen() + 1
 	s.gapsOf(id).drop(id)
 	s.setAsides(id, nil)
@@ -285,7 +285,7 @@ func (e *Engine) find(f fingerprint) (Ref, uint64, bool) {
 func (e *Engine) alive(at Ref) (Ref, uint64, bool) {
 	s, id := e.locate(at.Index())
 	r := s.at(id)
-	if r == nil {
+	if r.none() {
 		return 0, 0, false
 	}
 	meta := r.load()

@@ -104,7 +104,7 @@ func (e *Engine) promote(key fingerprint, dense uint32) uint32 {
 	defer sh.mu.Unlock()
 	src := source{firstT: math.MaxInt64, maxT: never}
 	r := sh.at(id)
-	alive := r != nil && r.is(flagHead) && r.source() == soloBit
+	alive := !r.none() && r.is(flagHead) && r.source() == soloBit
 	if alive {
 		src.series = 1
 		if r.t != never {
@@ -130,7 +130,7 @@ func (e *Engine) promote(key fingerprint, dense uint32) uint32 {
 
 // firstTime is when a record began, as far back as it is remembered: beyond that
 // it is older than anything.
-func (s *shard) firstTime(id uint32, r *record) int64 {
+func (s *shard) firstTime(id uint32, r record) int64 {
 	c, i := s.chunkOf(id)
 	if t, _, _, ok := c.getFirst(i); ok {
 		return t
@@ -145,14 +145,14 @@ func (e *Engine) setSource(dense, src uint32) {
 	sh, id := e.locate(dense)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if r := sh.at(id); r != nil {
+	if r := sh.at(id); !r.none() {
 		sh.ready(id)
 		sh.chainSource(r, src)
 	}
 }
 
 // chainSource tells all records of a series their source.
-func (s *shard) chainSource(r *record, src uint32) {
+func (s *shard) chainSource(r record, src uint32) {
 	for {
 		r.setSource(src)
 		if r.next == 0 {
@@ -320,14 +320,14 @@ func (s *shard) soloMarks(rs *ruleSet, now int64, marks []int64) {
 		s.mu.Lock()
 		if chunks := *s.chunks.Load(); n < len(chunks) && chunks[n] != nil {
 			for i := range chunks[n].bump {
-				s.soloMark(&chunks[n].recs[i], rs, now, marks)
+				s.soloMark(chunks[n].recs.at(i), rs, now, marks)
 			}
 		}
 		s.mu.Unlock()
 	}
 }
 
-func (s *shard) soloMark(r *record, rs *ruleSet, now int64, marks []int64) {
+func (s *shard) soloMark(r record, rs *ruleSet, now int64, marks []int64) {
 	if r.source() != soloBit || r.meta&(flagHead|flagStale) != flagHead || r.t == never {
 		return
 	}
@@ -335,7 +335,7 @@ func (s *shard) soloMark(r *record, rs *ruleSet, now int64, marks []int64) {
 	if r.step() != 0 {
 		mark += stepMillis(r.step()) - 1
 	}
-	for q := r; q != nil; {
+	for q := r; !q.none(); {
 		if q.slot() != 0 {
 			if st := rs.slots[q.slot()]; st != nil && mark >= now-st.maxLag {
 				marks[q.slot()] = min(marks[q.slot()], mark)
