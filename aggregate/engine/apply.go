@@ -43,11 +43,11 @@ type kept struct {
 	rep   uint8
 }
 
-// apply takes a shard's part of a batch. The caller holds the lock.
-func (s *shard) apply(items []item, exts []extra, now int64) {
+// apply takes a shard's part of a batch that has a lane. The caller holds the lock.
+func (s *shard) apply(items []item, exts []extra, now int64, lane uint8) {
 	s.now = max(s.now, now)
 	chunks := *s.chunks.Load()
-	var road road
+	road := road{odd: lane&1 != 0}
 	unready := s.letting != nil || len(s.chores) > 0 || s.imaging != nil
 	for i := range items {
 		it := &items[i]

@@ -194,7 +194,7 @@ func (b *Batch) applyTo(k int, now int64, journalled bool) {
 	s := b.e.shards[k]
 	defer s.mu.Unlock()
 	items := b.parts[k].items
-	s.apply(items, b.exts, now)
+	s.apply(items, b.exts, now, b.lane)
 	if len(b.defs) == 0 || !journalled {
 		return
 	}

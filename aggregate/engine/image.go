@@ -73,6 +73,7 @@ func (m *image) begin(s *shard) {
 			w := rw.open[end]
 			own := *w
 			own.cols, own.rates = slices.Clone(w.cols), slices.Clone(w.rates)
+			own.fold()
 			own.freeze(true)
 			x.windows = append(x.windows, own)
 		}
@@ -108,6 +109,14 @@ func (m *image) end(s *shard) {
 		}
 	}
 	clear(m.rules)
+}
+
+func (w *window) fold() {
+	for _, c := range w.cols {
+		if c != nil && !c.frozen {
+			c.fold()
+		}
+	}
 }
 
 func (w *window) freeze(on bool) {

@@ -80,6 +80,9 @@ func (c *columns) merge(b *columns) {
 	for i := range c.used {
 		c.used[i] |= b.used[i]
 	}
+	if b.beside != nil {
+		c.merge(b.beside)
+	}
 }
 
 // rateSum is the rate of a group: of per-second rates of its series.

@@ -11,6 +11,8 @@ type road struct {
 	from, to int64 // times that it is for; empty where the rule is not for it
 	gap      int64
 	observes bool
+	odd      bool // the lane of the batch is
+	beside   bool // sums go beside the window's
 }
 
 // roadMask are the parts of a record's meta that must be as the road wants them.
@@ -44,6 +46,9 @@ func (d *road) take(s *shard, r record, it *item) bool {
 	}
 	d.w.dirty = true
 	c := d.w.cols[n]
+	if d.beside && n < besideChunks {
+		c = c.side(rw.rs)
+	}
 	c.used[i/64] |= 1 << (i % 64)
 	if c.inc != nil {
 		twoSum(&c.inc[i], grown)
@@ -62,7 +67,8 @@ func (d *road) take(s *shard, r record, it *item) bool {
 
 func (d *road) aim(s *shard, rw *ruleWindows) {
 	rs, w := rw.rs, rw.cur
-	*d = road{rw: rw, w: w, from: 1, gap: rs.maxGap, observes: rs.needs&(sampleNeeds|rule.NeedSeries) != 0}
+	observes := rs.needs&(sampleNeeds|rule.NeedSeries) != 0
+	*d = road{rw: rw, w: w, from: 1, gap: rs.maxGap, observes: observes, odd: d.odd, beside: d.odd && !observes}
 	if w.late || rs.dedup != 0 || rs.needs&rule.NeedRate != 0 {
 		return
 	}

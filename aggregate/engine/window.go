@@ -41,6 +41,29 @@ type columns struct {
 	frozen bool
 	// shared are those whose sketches are an image's as well; nil: none.
 	shared *[groupChunk / 64]uint64
+	// beside are what batches of odd lanes count, nil while there was none: two cores
+	// that add to one group take its line from each other for each sample.
+	beside *columns
+}
+
+// besideChunks bounds the groups that have sums beside: where they are many, two cores
+// seldom meet.
+const besideChunks = 4
+
+// side are the columns beside, of a rule that has sums of counters alone.
+func (c *columns) side(rs *ruleState) *columns {
+	if c.beside == nil {
+		c.beside = rs.newColumns(c.needs)
+	}
+	return c.beside
+}
+
+// fold adds up what is beside.
+func (c *columns) fold() {
+	if c.beside != nil {
+		c.merge(c.beside)
+		c.beside.clear()
+	}
 }
 
 // rateChunk holds what the records of one chunk grew in a window.
@@ -77,23 +100,32 @@ func (rs *ruleState) recycle(cols []*columns) {
 		if c == nil {
 			continue
 		}
-		c.each(func(i int) {
-			if c.inc != nil {
-				c.inc[i] = partial.Sum2{}
-			}
-			if c.prom != nil {
-				c.prom[i] = partial.Sum2{}
-			}
-			if c.series != nil {
-				c.series[i] = 0
-			}
-			if c.obs != nil {
-				c.obs[i] = partial.Acc{}
-			}
-		})
-		c.used, c.shared = [groupChunk / 64]uint64{}, nil
+		if c.beside != nil {
+			c.beside.clear()
+			rs.spare.Put(c.beside)
+			c.beside = nil
+		}
+		c.clear()
 		rs.spare.Put(c)
 	}
+}
+
+func (c *columns) clear() {
+	c.each(func(i int) {
+		if c.inc != nil {
+			c.inc[i] = partial.Sum2{}
+		}
+		if c.prom != nil {
+			c.prom[i] = partial.Sum2{}
+		}
+		if c.series != nil {
+			c.series[i] = 0
+		}
+		if c.obs != nil {
+			c.obs[i] = partial.Acc{}
+		}
+	})
+	c.used, c.shared = [groupChunk / 64]uint64{}, nil
 }
 
 func (c *columns) each(f func(i int)) {
@@ -128,6 +160,7 @@ func (c *columns) own() *columns {
 	if n.obs != nil {
 		n.shared = cloned(&c.used)
 	}
+	n.beside, c.beside = c.beside, nil // empty, as the image began with all of it
 	return n
 }
 
