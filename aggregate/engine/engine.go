@@ -78,15 +78,17 @@ type Engine struct {
 	secret    secret // made of seed
 	shards    []*shard
 	shardBits uint
-	src       sources
-	replicas  replicas
-	neg       negatives
-	rules     atomic.Pointer[ruleSet]
-	epoch     atomic.Uint32
-	started   atomic.Int64 // arrival of the first batch
-	newest    atomic.Int64 // latest time that came in
-	batches   sync.Pool
-	lanes     laneSet
+	_         [64]byte // what is read for each sample is not on a line of locks
+
+	src      sources
+	replicas replicas
+	neg      negatives
+	rules    atomic.Pointer[ruleSet]
+	epoch    atomic.Uint32
+	started  atomic.Int64 // arrival of the first batch
+	newest   atomic.Int64 // latest time that came in
+	batches  sync.Pool
+	lanes    laneSet
 
 	// cut is held for reading while a batch is journalled and applied, for writing
 	// while windows are taken away: so a window is taken between two batches.

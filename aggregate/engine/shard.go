@@ -14,17 +14,18 @@ const placeParts = 64
 // and all that belongs to them. mu guards everything; the places, the directory of
 // chunks and the aliases may also be read without it.
 type shard struct {
-	e      *Engine
-	number uint32
-	mu     guard
-
+	e       *Engine
+	number  uint32
 	places  places
 	chunks  atomic.Pointer[[]*chunk]
 	aliases aliases
-	roomy   [lanes]int // no chunk of the lane before this one has a free record
-	gens    uint8      // generation that a new chunk begins with
-	limbo   []uint32   // dead records, free after the round; under Engine.turn
-	sorted  bool       // limbo is
+	_       [64]byte // who looks series up does not wait for the lock's line
+
+	mu     guard
+	roomy  [lanes]int // no chunk of the lane before this one has a free record
+	gens   uint8      // generation that a new chunk begins with
+	limbo  []uint32   // dead records, free after the round; under Engine.turn
+	sorted bool       // limbo is
 
 	rules []*ruleWindows // by slot
 	// holding and asides are how many records have such.
