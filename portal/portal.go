@@ -264,7 +264,7 @@ func (p *Portal) URL() *url.URL {
 	}
 	scheme := "http"
 	local := host == "localhost" || ip != nil && ip.IsLoopback()
-	if servesTLS(cfg.WebConfig) || tls != nil && !(local && tls.SparesLoopback()) {
+	if servesTLS(cfg.WebConfig) || tls != nil && (!local || !tls.SparesLoopback()) {
 		scheme = "https"
 	}
 	return &url.URL{Scheme: scheme, Host: net.JoinHostPort(host, port)}
