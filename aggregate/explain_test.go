@@ -135,7 +135,7 @@ func TestAskTop(t *testing.T) {
 		{200, "{", "", "read the answer"},
 	} {
 		status, body = tc.status, tc.body
-		got, err := AskTop(t.Context(), s.URL+"/", 7)
+		got, err := AskTop(t.Context(), http.DefaultClient, s.URL+"/", 7)
 		if tc.bad != "" {
 			if err == nil || !strings.Contains(err.Error(), tc.bad) {
 				t.Errorf("%v, want %s", err, tc.bad)
@@ -148,7 +148,7 @@ func TestAskTop(t *testing.T) {
 		equal(t, "rules", got.Rules, []RuleTop{{Rule: "r", Series: 3}})
 		equal(t, "groups", got.Groups, []GroupTop{{Rule: "r", Group: labels.FromStrings("a", "b"), Series: 3}})
 	}
-	if _, err := AskTop(t.Context(), "http://127.0.0.1:0", 7); err == nil {
+	if _, err := AskTop(t.Context(), http.DefaultClient, "http://127.0.0.1:0", 7); err == nil {
 		t.Error("an island that is not there answered")
 	}
 }

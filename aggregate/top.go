@@ -66,12 +66,12 @@ func (a *Aggregator) Top(n int) Tops {
 }
 
 // AskTop asks the island at a URL.
-func AskTop(ctx context.Context, url string, n int) (t Tops, err error) {
+func AskTop(ctx context.Context, client *http.Client, url string, n int) (t Tops, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s%s?limit=%d", strings.TrimSuffix(url, "/"), TopPath, n), nil)
 	if err != nil {
 		return t, err
 	}
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := client.Do(r)
 	if err != nil {
 		return t, err
 	}

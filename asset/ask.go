@@ -15,7 +15,7 @@ import (
 const mostAnswer = 16 << 20
 
 // AskSearch has the island at base search over HTTP.
-func AskSearch(ctx context.Context, base, text string, limit int, everywhere bool) (Answer, error) {
+func AskSearch(ctx context.Context, client *http.Client, base, text string, limit int, everywhere bool) (Answer, error) {
 	form := url.Values{"q": {text}, "limit": {strconv.Itoa(limit)}}
 	if everywhere {
 		form.Set("scope", scopeAll)
@@ -25,7 +25,7 @@ func AskSearch(ctx context.Context, base, text string, limit int, everywhere boo
 	if err != nil {
 		return a, err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return a, err
 	}

@@ -23,13 +23,13 @@ type Report struct {
 }
 
 // Ask fetches the report of the island at base, such as http://127.0.0.1:59080.
-func Ask(ctx context.Context, base string) (*Report, error) {
+func Ask(ctx context.Context, client *http.Client, base string) (*Report, error) {
 	base = strings.TrimSuffix(base, "/")
 	r := &Report{URL: base}
-	if err := getJSON(ctx, base+"/api/atoll/v1/status", &r.Status); err != nil {
+	if err := getJSON(ctx, client, base+"/api/atoll/v1/status", &r.Status); err != nil {
 		return nil, err
 	}
-	if err := getJSON(ctx, base+"/api/atoll/v1/health", &r.Health); err != nil {
+	if err := getJSON(ctx, client, base+"/api/atoll/v1/health", &r.Health); err != nil {
 		return nil, err
 	}
 	return r, nil
@@ -38,12 +38,12 @@ func Ask(ctx context.Context, base string) (*Report, error) {
 // maxAnswer bounds what a server that is no island can make us read.
 const maxAnswer = 8 << 20
 
-func getJSON(ctx context.Context, url string, into any) error {
+func getJSON(ctx context.Context, client *http.Client, url string, into any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", url, err)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("ask island: %w", err)
 	}

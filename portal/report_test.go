@@ -18,7 +18,7 @@ func TestReportReadsWhatThePortalAnswers(t *testing.T) {
 	}})
 	defer http.DefaultClient.CloseIdleConnections()
 
-	calm, err := Ask(t.Context(), r.base+"/")
+	calm, err := Ask(t.Context(), http.DefaultClient, r.base+"/")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +26,7 @@ func TestReportReadsWhatThePortalAnswers(t *testing.T) {
 		t.Errorf("calm: %+v", calm)
 	}
 	w.Set("812 MiB free")
-	bad, err := Ask(t.Context(), r.base)
+	bad, err := Ask(t.Context(), http.DefaultClient, r.base)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,12 +46,12 @@ func TestReportReadsWhatThePortalAnswers(t *testing.T) {
 	if alone := (&NetworkStatus{Name: "acme", Members: 1}).text(); !strings.Contains(alone, "acme, with no other island yet") {
 		t.Errorf("an island alone: %s", alone)
 	}
-	if _, err := Ask(t.Context(), r.base+"/metrics"); err == nil {
+	if _, err := Ask(t.Context(), http.DefaultClient, r.base+"/metrics"); err == nil {
 		t.Error("took another answer for an island's")
 	}
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Ask(gone, r.base); err == nil {
+	if _, err := Ask(gone, http.DefaultClient, r.base); err == nil {
 		t.Error("no error from a request that was cancelled")
 	}
 }

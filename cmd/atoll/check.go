@@ -8,11 +8,12 @@ import (
 )
 
 type checkCmd struct {
-	Files   []string `arg:"" optional:"" predictor:"file" help:"Files to check. Default: atoll.yaml."`
-	Kind    string   `enum:"auto,atoll,prometheus,rules,alertmanager,web" default:"auto" help:"What the files are: atoll, prometheus, rules, alertmanager, web. Default: told from their keys."`
-	Live    bool     `help:"Also show what the aggregation rules of an atoll.yaml take and make of the series that the running island has."`
-	URL     string   `short:"u" default:"${url}" env:"ATOLL_URL" help:"The island that --live asks."`
-	Example bool     `help:"Print a configuration with every key, its default and one line about it."`
+	Files []string `arg:"" optional:"" predictor:"file" help:"Files to check. Default: atoll.yaml."`
+	Kind  string   `enum:"auto,atoll,prometheus,rules,alertmanager,web" default:"auto" help:"What the files are: atoll, prometheus, rules, alertmanager, web. Default: told from their keys."`
+	Live  bool     `help:"Also show what the aggregation rules of an atoll.yaml take and make of the series that the running island has."`
+	URL   string   `short:"u" default:"${url}" env:"ATOLL_URL" help:"The island that --live asks."`
+	credentials
+	Example bool `help:"Print a configuration with every key, its default and one line about it."`
 }
 
 // Help is shown by atoll check --help.

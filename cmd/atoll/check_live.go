@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"slices"
 	"time"
 
@@ -37,7 +38,11 @@ func (c *checkCmd) explain(ctx context.Context, w io.Writer, file string) error 
 		fmt.Fprintf(w, "%s: no aggregation rules\n", file)
 		return nil
 	}
-	client, err := api.NewClient(api.Config{Address: c.URL})
+	asking, err := c.client(c.URL)
+	if err != nil {
+		return err
+	}
+	client, err := api.NewClient(api.Config{Address: c.URL, Client: asking})
 	if err != nil {
 		return fmt.Errorf("--url %q: %w", c.URL, err)
 	}
@@ -58,7 +63,7 @@ func (c *checkCmd) explain(ctx context.Context, w io.Writer, file string) error 
 		fmt.Fprintf(w, "there are more; the numbers below are of these %d\n", liveSeries)
 	}
 	all := aggregate.Explain(cfg.AggregateRules, series, liveLargest)
-	if err := c.recall(ctx, all); err != nil {
+	if err := c.recall(ctx, asking, all); err != nil {
 		return err
 	}
 	for _, e := range all {
@@ -68,11 +73,11 @@ func (c *checkCmd) explain(ctx context.Context, w io.Writer, file string) error 
 }
 
 // recall asks the island what its rules take that the store has no series for.
-func (c *checkCmd) recall(ctx context.Context, all []aggregate.Explanation) error {
+func (c *checkCmd) recall(ctx context.Context, asking *http.Client, all []aggregate.Explanation) error {
 	if !slices.ContainsFunc(all, func(e aggregate.Explanation) bool { return e.Series == 0 && !e.Rule.KeepInput }) {
 		return nil
 	}
-	tops, err := aggregate.AskTop(ctx, c.URL, liveTops)
+	tops, err := aggregate.AskTop(ctx, asking, c.URL, liveTops)
 	if err != nil {
 		return fmt.Errorf("ask %s what its rules take: %w", c.URL, err)
 	}

@@ -34,6 +34,7 @@ type probeCmd struct {
 	Verbose  bool          `short:"v" help:"Tell the time of each phase in figures."`
 	JSON     bool          `help:"Print a line of JSON for each event, as the island sends them."`
 	URL      string        `short:"u" default:"${url}" env:"ATOLL_URL" help:"The island to ask."`
+	credentials
 }
 
 // Help is shown by atoll probe --help.
@@ -231,12 +232,19 @@ func (c *probeCmd) ask(ctx context.Context) (io.ReadCloser, error) {
 	if c.Timeout != 0 {
 		form.Set("timeout", c.Timeout.String())
 	}
+	client, err := c.client(c.URL)
+	if err != nil {
+		return nil, err
+	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.URL, "/")+probe.RunPath, strings.NewReader(form.Encode()))
 	if err != nil {
 		return nil, fmt.Errorf("--url %q: %w", c.URL, err)
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	res, err := http.DefaultClient.Do(r)
+	res, err := client.Do(r)
+	if _, ok := errors.AsType[*refusedError](err); ok {
+		return nil, fmt.Errorf("ask the island: %w", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ask the island: %w; is it running? (atoll run)", err)
 	}

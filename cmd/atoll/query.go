@@ -14,8 +14,9 @@ import (
 )
 
 type queryCmd struct {
-	Expr   string        `arg:"" help:"PromQL expression."`
-	URL    string        `short:"u" default:"${url}" env:"ATOLL_URL" help:"The island to ask, or any server that speaks Prometheus' HTTP API."`
+	Expr string `arg:"" help:"PromQL expression."`
+	URL  string `short:"u" default:"${url}" env:"ATOLL_URL" help:"The island to ask, or any server that speaks Prometheus' HTTP API."`
+	credentials
 	Time   moment        `placeholder:"TIME" help:"Evaluate an instant query at this time: RFC 3339, Unix seconds, or an age such as -1h. Default: now."`
 	Range  time.Duration `short:"r" xor:"window" placeholder:"DURATION" help:"Evaluate over this long before --end, as in 1h."`
 	Start  moment        `xor:"window" placeholder:"TIME" help:"Start of a range query."`
@@ -44,7 +45,11 @@ Examples:
 
 // Run asks and prints; remarks go to standard error, the answer to standard output.
 func (c *queryCmd) Run(ctx context.Context, std streams) error {
-	scoped := &scopedTransport{scope: c.Scope, partial: c.Partial, next: api.DefaultRoundTripper}
+	asking, err := c.client(c.URL)
+	if err != nil {
+		return err
+	}
+	scoped := &scopedTransport{scope: c.Scope, partial: c.Partial, next: asking.Transport}
 	client, err := api.NewClient(api.Config{Address: c.URL, RoundTripper: scoped})
 	if err != nil {
 		return fmt.Errorf("--url %q: %w", c.URL, err)

@@ -14,8 +14,9 @@ import (
 )
 
 type searchCmd struct {
-	Words   []string      `arg:"" help:"What to look for: words, label:value, kind:host, 10.1.0.0/16."`
-	URL     string        `short:"u" default:"${url}" env:"ATOLL_URL" help:"The island to ask."`
+	Words []string `arg:"" help:"What to look for: words, label:value, kind:host, 10.1.0.0/16."`
+	URL   string   `short:"u" default:"${url}" env:"ATOLL_URL" help:"The island to ask."`
+	credentials
 	Here    bool          `help:"Search what this island knows only, not the others."`
 	Limit   int           `short:"n" default:"20" help:"Results at most, up to 200."`
 	JSON    bool          `help:"Print JSON."`
@@ -42,7 +43,11 @@ func (c *searchCmd) Run(ctx context.Context, std streams) error {
 	for i, w := range c.Words {
 		words[i] = quoted(w)
 	}
-	a, err := asset.AskSearch(ctx, c.URL, strings.Join(words, " "), c.Limit, !c.Here)
+	client, err := c.client(c.URL)
+	if err != nil {
+		return err
+	}
+	a, err := asset.AskSearch(ctx, client, c.URL, strings.Join(words, " "), c.Limit, !c.Here)
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", c.URL, err)
 	}

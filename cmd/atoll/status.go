@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -9,7 +10,8 @@ import (
 )
 
 type statusCmd struct {
-	URL     string        `short:"u" default:"${url}" env:"ATOLL_URL" help:"The island to ask."`
+	URL string `short:"u" default:"${url}" env:"ATOLL_URL" help:"The island to ask."`
+	credentials
 	JSON    bool          `help:"Print JSON instead of text."`
 	Timeout time.Duration `default:"10s" help:"Give up after this long."`
 }
@@ -22,14 +24,21 @@ func (statusCmd) Help() string {
 Examples:
 
   atoll status
-  atoll status -u http://eu-1.example.com:59080 --json`
+  ATOLL_TOKEN=... atoll status -u https://eu-1.example.com:59080 --ca-file eu-1.pem --json`
 }
 
 // Run prints what runs, what is wrong and what to do.
 func (c *statusCmd) Run(ctx context.Context, std streams) error {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	report, err := portal.Ask(ctx, c.URL)
+	client, err := c.client(c.URL)
+	if err != nil {
+		return err
+	}
+	report, err := portal.Ask(ctx, client, c.URL)
+	if _, ok := errors.AsType[*refusedError](err); ok {
+		return err // it runs
+	}
 	if err != nil {
 		return fmt.Errorf("%w; is the island running there? start one with `atoll run`, or name another with --url", err)
 	}

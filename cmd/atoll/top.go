@@ -19,7 +19,8 @@ type topCmd struct {
 }
 
 type topSeriesCmd struct {
-	URL     string        `short:"u" default:"${url}" env:"ATOLL_URL" help:"The island to ask."`
+	URL string `short:"u" default:"${url}" env:"ATOLL_URL" help:"The island to ask."`
+	credentials
 	Limit   int           `short:"n" default:"10" help:"Lines of each table."`
 	JSON    bool          `help:"Print JSON."`
 	Timeout time.Duration `default:"30s" help:"Give up after this long."`
@@ -47,7 +48,11 @@ func (c *topSeriesCmd) Run(ctx context.Context, std streams) error {
 	if c.Limit < 1 || c.Limit > 1000 {
 		return fmt.Errorf("--limit %d: must be from 1 to 1000", c.Limit)
 	}
-	client, err := api.NewClient(api.Config{Address: c.URL})
+	asking, err := c.client(c.URL)
+	if err != nil {
+		return err
+	}
+	client, err := api.NewClient(api.Config{Address: c.URL, Client: asking})
 	if err != nil {
 		return fmt.Errorf("--url %q: %w", c.URL, err)
 	}
@@ -57,7 +62,7 @@ func (c *topSeriesCmd) Run(ctx context.Context, std streams) error {
 	if t.Store, err = v1.NewAPI(client).TSDB(ctx, v1.WithLimit(uint64(c.Limit))); err != nil {
 		return fmt.Errorf("ask %s for its series: %w", c.URL, err)
 	}
-	if t.Aggregate, err = aggregate.AskTop(ctx, c.URL, c.Limit); err != nil {
+	if t.Aggregate, err = aggregate.AskTop(ctx, asking, c.URL, c.Limit); err != nil {
 		return fmt.Errorf("ask %s for its aggregation: %w", c.URL, err)
 	}
 	if c.JSON {
