@@ -74,6 +74,7 @@ func TestAccess(t *testing.T) {
 		t.Errorf("invited: %s", token)
 	}
 	do(200, "PUT", note, "team: shop\n")
+	traversals(t, "http://"+s.Addr()+"/api/atoll/v1/documents/")
 	do(201, "POST", users, map[string]any{"name": "bob", "password": "correct horse battery", "roles": []string{"viewer"}})
 	for _, path := range []string{"/api/atoll/v1/documents/users/bob", "/api/atoll/v1/documents?prefix=users/&values=true", "/api/atoll/v1/documents/users/bob/history"} {
 		if got := do(200, "GET", path, nil); !strings.Contains(got, "users/bob") || strings.Contains(got, "argon2") {
@@ -119,4 +120,28 @@ func TestAccess(t *testing.T) {
 	}
 	resp.Body.Close()
 	do(200, "GET", users+"/bob", nil)
+}
+
+// traversals asks below base for what lies elsewhere.
+func traversals(t *testing.T, base string) {
+	t.Helper()
+	for _, path := range []string{
+		"rules/../../portal/access.db", "rules/..%2f..%2fportal%2faccess.db", "rules/%2e%2e/%2e%2e/portal/access.db",
+		"owner%2f..%2fusers/ann", "owner/..%5c..%5cportal", "owner/shop%00", "owner/..", "owner/../history", "../portal/audit.jsonl",
+		"owner/..%2f..%2f..%2f..%2f..%2fetc%2fpasswd", "%2fetc/passwd", "owner/%2fetc%2fpasswd/history",
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultTransport.RoundTrip(req) // follows nothing
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode == http.StatusOK || resp.StatusCode >= 500 {
+			t.Errorf("%s: %s %.200s (%v)", path, resp.Status, answer, err)
+		}
+	}
 }

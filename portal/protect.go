@@ -92,6 +92,11 @@ func (p *Portal) measured(next http.Handler) http.Handler {
 		p.handlers.enter()
 		p.metrics.inFlight.Inc()
 		sw := &statusWriter{ResponseWriter: w}
+		if len(r.TransferEncoding) > 0 {
+			// There may have been a length too, by which a proxy in front would see
+			// the request end elsewhere: what follows must not pass for another one.
+			w.Header().Set("Connection", "close")
+		}
 		defer func() {
 			defer p.handlers.leave()
 			p.metrics.inFlight.Dec()
