@@ -31,8 +31,10 @@ export default function Home() {
   const needs = useMemo(() => (o ? needsOf(o, rows ?? [], t) : []), [o, rows, t]);
   const changes = useMemo(() => (o ? changesOf(o, t) : []), [o, t]);
   if (overview.error && !o) return <Failed error={overview.error} retry={() => void overview.refetch()} />;
-  if (!o || verdicts.isPending) return <Loading height={320} />;
-  const state = overall(needs.map((n) => n.state));
+  if (!o) return <Loading height={320} />;
+  // Other islands may know of more: nothing is called well before they were asked.
+  const worst = overall(needs.map((n) => n.state));
+  const state = worst === "good" && verdicts.isPending ? "idle" : worst;
   const targets = o.targets.up + o.targets.down + o.targets.unknown;
   const alone = o.islands.network === undefined;
   return (
@@ -45,19 +47,21 @@ export default function Home() {
             <IconAlertTriangle size={40} stroke={1.5} />
           )}
           <div>
-            <Title order={1}>{state === "good" ? t.well : state === "bad" ? t.trouble : t.look}</Title>
+            <Title order={1}>
+              {state === "idle" ? t.asking : state === "good" ? t.well : state === "bad" ? t.trouble : t.look}
+            </Title>
             <Text size="sm">{t.sumUp(o.islands.count, targets, rows?.length ?? 0)}</Text>
           </div>
         </Group>
       </Card>
-      <Tiles o={o} rows={rows ?? []} />
+      <Tiles o={o} rows={rows ?? []} asking={verdicts.isPending} />
       <Grid>
         <Grid.Col span={{ base: 12, lg: 7 }}>
           <Card h="100%">
             <Title order={2} mb="sm">
               {t.needs}
             </Title>
-            {needs.length === 0 && <Text size="sm">{t.nothing}</Text>}
+            {needs.length === 0 && <Text size="sm">{state === "idle" ? t.asking : t.nothing}</Text>}
             <Stack gap="sm">
               {needs.slice(0, 12).map((n) => (
                 <NeedLine key={n.title + n.text} need={n} />
@@ -79,7 +83,7 @@ export default function Home() {
   );
 }
 
-function Tiles({ o, rows }: { o: Overview; rows: readonly Row[] }) {
+function Tiles({ o, rows, asking }: { o: Overview; rows: readonly Row[]; asking: boolean }) {
   const t = useHomeText();
   const status = $api.useQuery("get", "/api/atoll/v1/status").data;
   const { alerts, targets, islands } = o;
@@ -105,7 +109,13 @@ function Tiles({ o, rows }: { o: Overview; rows: readonly Row[] }) {
         name={t.probes}
         state={rows.length === 0 ? "idle" : overall(rows.map((v) => probeState(v.state)))}
         value={
-          rows.length === 0 ? t.noProbes : notUp === 0 ? t.allUp(rows.length) : t.notUp(notUp, rows.length)
+          asking
+            ? "…"
+            : rows.length === 0
+              ? t.noProbes
+              : notUp === 0
+                ? t.allUp(rows.length)
+                : t.notUp(notUp, rows.length)
         }
       />
       <Tile
@@ -215,7 +225,7 @@ function Ways() {
     { to: "/hosts", icon: IconServer, title: t.wayHosts, text: t.wayHostsText },
     { to: "/alerts", icon: IconBellOff, title: t.wayAlerts, text: t.wayAlertsText },
     {
-      to: `/explore?${new URLSearchParams({ expr: "sum by (island) (up)", scope: "all", range: "15m" })}`,
+      to: `/explore?${new URLSearchParams({ expr: "sum by (island) (process_resident_memory_bytes)", scope: "all", range: "15m" })}`,
       icon: IconChartLine,
       title: t.wayAsk,
       text: t.wayAskText,

@@ -1,7 +1,7 @@
 import type { components } from "@/api/schema";
 import type { State } from "@/parts/states";
 import { pageOf, type Row, stateOf } from "../probes/model";
-import { addressOf } from "../settings/Documents";
+import { addressOf } from "../settings/address";
 import type { HomeText } from "./text";
 
 export type Overview = components["schemas"]["Overview"];

@@ -3,6 +3,7 @@ import { texts } from "@/text/text";
 export const english = {
   title: "Home",
   well: "Everything is well",
+  asking: "Asking the other islands …",
   look: "Worth a look",
   trouble: "Something needs you",
   sumUp: (islands: number, targets: number, probes: number) =>
@@ -79,6 +80,7 @@ const zhStates: Record<string, string> = {
 export const useHomeText = texts(english, {
   title: "首页",
   well: "一切正常",
+  asking: "正在询问其他岛屿……",
   look: "值得看一看",
   trouble: "有问题需要处理",
   sumUp: (islands: number, targets: number, probes: number) =>

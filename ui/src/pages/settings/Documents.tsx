@@ -25,6 +25,7 @@ import { useAccess } from "@/api/session";
 import { Empty, Failed, Loading, Mark, PageTitle } from "@/parts/states";
 import { useLanguage } from "@/text/text";
 import { bytes, clock } from "@/text/time";
+import { addressOf } from "./address";
 import { Sure } from "./Sure";
 import classes from "./settings.module.css";
 import { useSettingsText } from "./text";
@@ -134,12 +135,6 @@ export function Documents() {
       </Modal>
     </>
   );
-}
-
-/** addressOf is where a document is shown. */
-export function addressOf(key: string): string {
-  const [kind = "", ...rest] = key.split("/");
-  return `/settings/documents/${encodeURIComponent(kind)}/${encodeURIComponent(rest.join("/"))}`;
 }
 
 /** Document shows one, lets people edit it, and tells how it came to be so. */
