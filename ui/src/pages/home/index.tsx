@@ -18,7 +18,16 @@ import { useLanguage } from "@/text/text";
 import { ago, count } from "@/text/time";
 import { stateOf as probeState, type Row } from "../probes/model";
 import classes from "./home.module.css";
-import { alertsState, type Change, changesOf, type Need, needsOf, type Overview, overall } from "./model";
+import {
+  alertsState,
+  begins,
+  type Change,
+  changesOf,
+  type Need,
+  needsOf,
+  type Overview,
+  overall,
+} from "./model";
 import { useHomeText } from "./text";
 import { useHome } from "./use";
 
@@ -36,7 +45,6 @@ export default function Home() {
   const worst = overall(needs.map((n) => n.state));
   const state = worst === "good" && verdicts.isPending ? "idle" : worst;
   const targets = o.targets.up + o.targets.down + o.targets.unknown;
-  const alone = o.islands.network === undefined;
   return (
     <Stack gap="md">
       <Card className={classes.banner} data-state={state}>
@@ -78,7 +86,7 @@ export default function Home() {
           </Card>
         </Grid.Col>
       </Grid>
-      {targets <= 2 && alone ? <FirstSteps /> : <Ways />}
+      {begins(o) ? <FirstSteps /> : <Ways />}
     </Stack>
   );
 }

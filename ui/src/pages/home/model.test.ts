@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Row } from "../probes/model";
-import { alertsState, changesOf, needsOf, type Overview, overall } from "./model";
+import { alertsState, begins, changesOf, needsOf, type Overview, overall } from "./model";
 import { english as t } from "./text";
 
 const overview = (part: Partial<Overview>): Overview => ({
@@ -89,6 +89,22 @@ describe("changesOf", () => {
         event("alerts", "pending", "g", 10),
       ).map((c) => c.title),
     ).toEqual(["rules/shop changed"]));
+});
+
+describe("begins", () => {
+  const targets = (...names: string[]) => ({
+    up: names.length,
+    down: 0,
+    unknown: 0,
+    jobs: names.map((job) => ({ job, up: 1, down: 0, unknown: 0 })),
+  });
+  const islands = { count: 1, connected: 1, lost: [], unreached: [] };
+  it("with what an island scrapes of itself", () =>
+    expect(begins(overview({ targets: targets("atoll", "cgroup", "node") }))).toBe(true));
+  it("not with a job of somebody's, nor in a network", () => {
+    expect(begins(overview({ targets: targets("atoll", "shop") }))).toBe(false);
+    expect(begins(overview({ islands: { ...islands, network: "acme" } }))).toBe(false);
+  });
 });
 
 describe("states", () => {

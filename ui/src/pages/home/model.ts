@@ -127,6 +127,13 @@ function tell(e: Event, t: HomeText): { state: State; title: string; to: string 
   }
 }
 
+// What every island scrapes of itself and its machine.
+const own = ["atoll", "node", "cgroup"];
+
+/** begins tells whether an island has nothing yet but itself. */
+export const begins = (o: Overview): boolean =>
+  o.islands.network === undefined && o.targets.jobs.every((j) => own.includes(j.job));
+
 /** overall is the worst state of all. */
 export function overall(states: readonly State[]): State {
   for (const s of ["bad", "warn", "info"] as const) if (states.includes(s)) return s;
