@@ -35,6 +35,7 @@ type Emitter struct {
 	refused *prometheus.CounterVec
 	// phases are the labels of probe_phase_seconds.
 	phases [protocol.Phases][]string
+	sets   labelSets
 }
 
 // Reasons why samples are not stored.
@@ -242,7 +243,7 @@ func (w *writer) find(name string, ls []string) *series {
 	if len(t.series) >= mostSeries {
 		return nil
 	}
-	ls = slices.Clone(ls)
+	ls = t.emitter.sets.one(ls)
 	t.series = slices.Insert(t.series, w.next, series{name: name, labels: ls, lset: t.labelled(name, ls)})
 	w.next++
 	return &t.series[w.next-1]
