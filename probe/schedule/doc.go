@@ -3,7 +3,7 @@
 // In: tasks, each with a key and an interval. Out: calls of their Run, each at
 // OFFSET + n·interval, where the offset follows from the key alone, so that targets
 // are spread evenly and keep their place over reloads and restarts. Where runs are
-// few, those due within the same 20 ms or less begin together at its beginning: to
+// few, those due within the same 40 ms or less begin together at its beginning: to
 // wake up costs more than a run. A new task runs for the first time within seconds.
 //
 // Guaranteed: a task never runs twice at a time; what is due while the run before

@@ -148,8 +148,8 @@ func Offset(key string, interval time.Duration) time.Duration {
 // together for this reason; no more, since they measure time and are in each other's
 // way. All steps divide a second, so that runs are as evenly spaced as before.
 func gridOf(rate float64) time.Duration {
-	const together = 8
-	for _, grid := range []time.Duration{20, 10, 5, 2, 1} {
+	const together = 12
+	for _, grid := range []time.Duration{40, 20, 10, 5, 2, 1} {
 		if grid *= time.Millisecond; rate*grid.Seconds() <= together {
 			return grid
 		}
