@@ -123,7 +123,7 @@ func TestSessionUnderTLS(t *testing.T) {
 	})
 	const body = `{"name":"ann","password":"correct horse battery","roles":["admin"]}`
 	made := httptest.NewRecorder()
-	guard.AsSocket(guard.Routes()["POST /api/atoll/v1/users"]).ServeHTTP(made, httptest.NewRequest("POST", "/api/atoll/v1/users", strings.NewReader(body)))
+	guard.AsSocket(guard.Routes()["POST /api/atoll/v1/users"]).ServeHTTP(made, httptest.NewRequest(http.MethodPost, "/api/atoll/v1/users", strings.NewReader(body)))
 	if made.Code != http.StatusCreated {
 		t.Fatalf("make a user: %d %s", made.Code, made.Body)
 	}
@@ -131,7 +131,7 @@ func TestSessionUnderTLS(t *testing.T) {
 	r.base = "https://" + r.Addr()
 	r.trusting(t, dir)
 	signIn := func(site string) (int, []*http.Cookie) {
-		q, err := http.NewRequest("POST", r.base+"/api/atoll/v1/session", strings.NewReader(`{"user":"ann","password":"correct horse battery"}`))
+		q, err := http.NewRequest(http.MethodPost, r.base+"/api/atoll/v1/session", strings.NewReader(`{"user":"ann","password":"correct horse battery"}`))
 		if err != nil {
 			t.Fatal(err)
 		}
