@@ -41,3 +41,10 @@ test("an island without anything teaches the first steps", async ({ page }) => {
   await page.goto(island.url);
   await expect(page.getByText("Three first steps")).toBeVisible();
 });
+
+test("who single sign-on sent back is told why", async ({ page }) => {
+  await page.goto(`${island.url}/login?error=no-role`);
+  await expect(page.getByRole("alert")).toHaveText(/None of your groups has a role here/);
+  await page.goto(`${island.url}/login?error=%3Cimg%20src=x%3E`);
+  await expect(page.getByRole("alert")).toHaveText(/The island's log says why/);
+});

@@ -30,6 +30,17 @@ const useText = texts(
     sso: "Sign in with single sign-on",
     signedIn: (user: string) => `You are signed in as ${user}.`,
     out: "Sign out",
+    refused: {
+      "bad-state": "Single sign-on took too long, or began in another browser. Try again.",
+      provider: "The provider of single sign-on did not answer as it should. The island's log says more.",
+      "provider-refused": "The provider of single sign-on refused. Ask whoever runs it.",
+      "no-role": "None of your groups has a role here. Ask whoever administers this island.",
+      "bad-name": "The provider gives no name that can be used here. Ask whoever administers this island.",
+      "unverified-email": "The provider has not verified your address. Verify it there, then try again.",
+      disabled: "Your account is disabled here. Ask whoever administers this island.",
+      limited: "Too many attempts. Wait a minute, then try again.",
+      other: "Single sign-on did not work. The island's log says why.",
+    },
   },
   {
     title: "登录",
@@ -44,6 +55,17 @@ const useText = texts(
     sso: "使用单点登录",
     signedIn: (user: string) => `您已登录为 ${user}。`,
     out: "退出登录",
+    refused: {
+      "bad-state": "单点登录超时，或者是在另一个浏览器中开始的。请重试。",
+      provider: "单点登录服务没有正常应答。详情见岛屿日志。",
+      "provider-refused": "单点登录服务拒绝了请求。请联系其管理员。",
+      "no-role": "您所在的组在这里没有角色。请联系本岛管理员。",
+      "bad-name": "单点登录服务提供的名称无法使用。请联系本岛管理员。",
+      "unverified-email": "单点登录服务尚未验证您的邮箱。请先验证，再重试。",
+      disabled: "您的账号在这里已被停用。请联系本岛管理员。",
+      limited: "尝试次数过多。请稍候一分钟再试。",
+      other: "单点登录未成功。原因见岛屿日志。",
+    },
   },
 );
 
@@ -63,6 +85,7 @@ export default function Login() {
   if (!session) return <Loading />;
   const to = inside(params.get("to"));
   const first = session.setup_needed;
+  const refused = params.get("error");
   if (session.user) {
     return (
       <Stack maw={420} mx="auto" mt="xl">
@@ -115,6 +138,11 @@ export default function Login() {
             autoComplete={first ? "new-password" : "current-password"}
           />
           {trouble !== undefined && <Failed error={trouble} />}
+          {refused !== null && trouble === undefined && (
+            <Alert color="red" role="alert">
+              {Object.entries(t.refused).find(([code]) => code === refused)?.[1] ?? t.refused.other}
+            </Alert>
+          )}
           <Button type="submit" loading={busy}>
             {first ? t.make : t.enter}
           </Button>
