@@ -52,7 +52,7 @@ test-flows: build ## the portal's flows in Chromium against three real islands
 	else echo "SKIP the portal's flows: no Chromium at $(CHROMIUM); install it, or name one with ATOLL_CHROMIUM"; fi
 
 ui-speed: build ## how fast the portal is in Chromium: figures for docs/benchmarks.md
-	cd ui && ATOLL_SPEED=1 npx --no-install playwright test --retries 0 speed | grep -e SPEED -e passed -e failed
+	cd ui && ATOLL_SPEED=1 npx --no-install playwright test --retries 0 speed
 
 screens: build ## take the pictures in docs/screens anew
 	rm -rf docs/screens
