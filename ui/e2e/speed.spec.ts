@@ -155,7 +155,7 @@ for (const [list, path, ready] of [
     }).toPass({ timeout: 90_000 });
     await page.goto(path);
     const link = page.getByRole("main").locator(`a[href^="${path}/"]`).first();
-    await expect(link).toBeVisible();
+    await expect(link).toBeVisible({ timeout: 45_000 });
     const began = Date.now();
     await link.click();
     await expect(page.locator("figure[data-points] canvas").first()).toBeVisible();

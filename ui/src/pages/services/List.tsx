@@ -10,7 +10,7 @@ import { ScopePicker } from "@/prom/ScopePicker";
 import { writeScope } from "@/prom/scope";
 import { useScope } from "@/prom/useScope";
 import { RangePicker } from "@/range/RangePicker";
-import { type Range, rateWindow, spanOf, stepFor, writeRange } from "@/range/range";
+import { type Range, rateWindow, stepFor, writeRange } from "@/range/range";
 import { useRange } from "@/range/useRange";
 import { percent, seconds } from "@/text/time";
 import { red } from "./discover";
@@ -30,7 +30,14 @@ export function List() {
   const [shown, setShown] = useState(page);
   const { sources, error, pending, retry } = useSources(scope, ready);
   const full = timeline.span;
-  const span = spanOf({ from: full.from, to: full.to }, full.to, stepFor((full.to - full.from) / 1000, 60));
+  // Steps are counted back from the newest moment: a row tells how things are now, not
+  // at the last whole minute.
+  const step = stepFor((full.to - full.from) / 1000, 60);
+  const span = {
+    from: full.to - Math.ceil((full.to - full.from) / 1000 / step) * step * 1000,
+    to: full.to,
+    step,
+  };
   const asked = sources.flatMap((s) => {
     const r = red(s, rateWindow(span.step), [s.service]);
     return [
