@@ -75,7 +75,10 @@ test("the map says which city does not reach which site", async ({ signedIn: pag
     );
     await expect(cities.getByRole("listitem").filter({ hasText: "beijing" })).not.toContainText(site);
     await expect(
-      page.getByRole("application", { name: "Vantages on the map" }).getByText(/cannot reach/).first(),
+      page
+        .getByRole("application", { name: "Vantages on the map" })
+        .getByText(/cannot reach/)
+        .first(),
     ).toBeVisible();
   } finally {
     await page.request.delete(address, { headers: { "X-Atoll-CSRF": session.csrf } });
